@@ -1,0 +1,63 @@
+package licence
+
+import (
+	"fmt"
+	"slices"
+)
+
+// rule is a cross-field rule of a type: when it applies, that must hold.
+type rule struct {
+	finding    Finding
+	kinds      []string
+	when, that *Expression
+}
+
+func (t *Type) compileRules(list []ruleYAML) error {
+	seen := map[string]bool{}
+	for _, y := range list {
+		if y.Code == "" || y.ZH == "" || y.EN == "" || y.That == "" {
+			return fmt.Errorf("rule %q: code, that, zh and en are needed", y.Code)
+		}
+		if key := y.Code + " " + y.At; seen[key] {
+			return fmt.Errorf("rule %s stands twice at %s", y.Code, y.At)
+		} else {
+			seen[key] = true
+		}
+		for _, k := range y.Kinds {
+			if _, ok := t.Kinds[k]; !ok {
+				return fmt.Errorf("rule %s: there is no kind %s", y.Code, k)
+			}
+		}
+		r := rule{finding: Finding{y.At, y.Code, y.ZH, y.EN, y.Clause, y.Warning}, kinds: y.Kinds}
+		var err error
+		if y.When != "" {
+			if r.when, err = t.Compile(y.When); err != nil {
+				return fmt.Errorf("rule %s: %w", y.Code, err)
+			}
+		}
+		if r.that, err = t.Compile(y.That); err != nil {
+			return fmt.Errorf("rule %s: %w", y.Code, err)
+		}
+		t.rules = append(t.rules, r)
+	}
+	return nil
+}
+
+// judge returns the finding of the rule, or nil.
+func (r *rule) judge(kind string, s *Scope) (*Finding, error) {
+	if len(r.kinds) > 0 && !slices.Contains(r.kinds, kind) {
+		return nil, nil
+	}
+	if r.when != nil {
+		applies, err := r.when.holds(s)
+		if err != nil || !applies {
+			return nil, err
+		}
+	}
+	ok, err := r.that.holds(s)
+	if err != nil || ok {
+		return nil, err
+	}
+	f := r.finding
+	return &f, nil
+}
