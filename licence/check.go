@@ -21,6 +21,8 @@ type Input struct {
 	Now    time.Time
 	Strict bool   // warnings refuse, too
 	Clerk  string // person id
+	// Registered says that the receiving authority has registered the matter already; the request may say so, too.
+	Registered bool
 }
 
 // Check judges a request by its type and makes the draft. All faults are told at once, in order of pointers; warnings
@@ -37,6 +39,8 @@ func Check(t *Type, in Input) (Draft, []Finding, error) {
 	clean := len(c.findings) == 0
 	name, _ := document["kind"].(string)
 	spec, ok := t.Kinds[name]
+	told, _ := document["householdRegistered"].(bool)
+	registered := in.Registered || told
 	if !ok && name != "" && !c.has("/kind") {
 		c.add("/kind", "kind.unknown", Text{"没有这种签发类别", "there is no such kind of issue"}, "")
 	}
@@ -51,18 +55,13 @@ func Check(t *Type, in Input) (Draft, []Finding, error) {
 		}
 	}
 	if ok {
-		if err := c.needs(spec, document, s); err != nil && clean {
-			return Draft{}, nil, err
-		}
+		c.needs(spec, document, registered)
 	}
 	c.sort()
 	if Refused(c.findings) || in.Strict && len(c.findings) > 0 {
 		return c.refuse()
 	}
-	names, err := choose(spec.Choices, s)
-	if err != nil {
-		return Draft{}, nil, err
-	}
+	names := t.PartsOf(name, registered)
 	parts := make([]PartSpec, len(names))
 	for i, n := range names {
 		parts[i], _ = t.Part(n)
@@ -230,7 +229,7 @@ func (c *checking) schemaFaults(v *jsonschema.ValidationError) {
 }
 
 // needs checks what the kind of issue asks for.
-func (c *checking) needs(k KindSpec, document map[string]any, s *Scope) error {
+func (c *checking) needs(k KindSpec, document map[string]any, registered bool) {
 	given := func(key string) bool { _, ok := document[key]; return ok }
 	if k.Replaces && !given("replaces") {
 		c.add("/replaces", "required", Text{"换发、补发须写明原证编号", "the number of the replaced licence is needed"}, "")
@@ -252,9 +251,9 @@ func (c *checking) needs(k KindSpec, document map[string]any, s *Scope) error {
 			c.add("/grounds", "grounds.unknown", Text{"不是规定的事由", "is not one of the grounds allowed"}, "")
 		}
 	}
-	must, err := choose(k.Returned, s)
-	if err != nil {
-		return err
+	must := k.Returned
+	if registered {
+		must = k.ReturnedIfRegistered
 	}
 	returned, _ := document["returned"].(map[string]any)
 	for _, p := range must {
@@ -262,5 +261,4 @@ func (c *checking) needs(k KindSpec, document map[string]any, s *Scope) error {
 			c.add("/returned/"+escapePointer(p), "returned.missing", Text{"原证此联须收回", "this old part must have come back"}, "")
 		}
 	}
-	return nil
 }

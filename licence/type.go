@@ -6,10 +6,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/elicence/elicence/licence/code"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/text/unicode/norm"
 )
 
 // PartSpec is one part of a licence: one signed file.
@@ -18,6 +20,14 @@ type PartSpec struct {
 	Title   Text   `yaml:"title"`
 	Custody string `yaml:"custody"` // family, transferable, issuer: the words of ledger/contract
 }
+
+// Words for the kinds of issue that the house knows how to handle. A type names those it has.
+const (
+	KindFirst       = "first"       // 首次签发
+	KindExchange    = "exchange"    // 换发: new licence for changed or wrong content
+	KindReplacement = "replacement" // 补发: new licence for one lost by the family
+	KindBackfile    = "backfile"    // electronic parts for a paper issued earlier
+)
 
 // KindSpec is what one kind of issue needs and makes.
 type KindSpec struct {
@@ -28,16 +38,12 @@ type KindSpec struct {
 	Content  string          `yaml:"content"`  // "new"; "same": exactly the replaced licence's
 	Paper    bool            `yaml:"paper"`    // repeats number and date of a paper; other kinds may not
 	Grounds  map[string]Text `yaml:"grounds"`  // closed list of grounds, one of which must be given; nil: free words
-	Choices  []PartsChoice   `yaml:"parts"`
-	Returned []PartsChoice   `yaml:"returned"` // old parts that must have come back
-}
+	Parts    []string        `yaml:"parts"`    // made
+	Returned []string        `yaml:"returned"` // old parts that must have come back
 
-// PartsChoice names parts if When holds. The first that holds is taken; an empty When always holds.
-type PartsChoice struct {
-	When  string   `yaml:"when"`
-	Parts []string `yaml:"parts"`
-
-	when *Expression
+	// The same once the matter is registered with the receiving authority: it keeps its part, and needs no other.
+	PartsIfRegistered    []string `yaml:"partsIfRegistered"`
+	ReturnedIfRegistered []string `yaml:"returnedIfRegistered"`
 }
 
 // ClearField is a value that the credential carries in the clear, beside the root of the field tree.
@@ -170,7 +176,7 @@ func ParseType(typeYAMLBytes, schemaJSON []byte) (*Type, error) {
 	if t.env, err = newEnvironment(t.top); err != nil {
 		return fail("%v", err)
 	}
-	if err := t.compileKinds(y.Kinds); err != nil {
+	if err := t.takeKinds(y.Kinds); err != nil {
 		return fail("%v", err)
 	}
 	if err := t.compileRules(y.Rules); err != nil {
@@ -226,11 +232,16 @@ func Value(document map[string]any, pointer string) any {
 	return v
 }
 
-func (t *Type) compileKinds(kinds map[string]KindSpec) error {
+func (t *Type) takeKinds(kinds map[string]KindSpec) error {
 	if len(t.Parts) == 0 || len(kinds) == 0 {
 		return fmt.Errorf("a type needs parts and kinds")
 	}
+	seen := map[string]bool{}
 	for _, p := range t.Parts {
+		if p.Name == "" || p.Title.ZH == "" || p.Title.EN == "" || seen[p.Name] {
+			return fmt.Errorf("part %q: each needs a name of its own and a title in two languages", p.Name)
+		}
+		seen[p.Name] = true
 		switch p.Custody {
 		case "family", "transferable", "issuer":
 		default:
@@ -240,27 +251,40 @@ func (t *Type) compileKinds(kinds map[string]KindSpec) error {
 	for _, name := range slices.Sorted(maps.Keys(kinds)) {
 		k := kinds[name]
 		k.Name = name
-		if k.Content == "" {
+		switch name {
+		case KindFirst, KindExchange, KindReplacement, KindBackfile:
+		default:
+			return fmt.Errorf("kind %s: the kinds are first, exchange, replacement and backfile", name)
+		}
+		switch k.Content {
+		case "":
 			k.Content = "new"
+		case "new", "same":
+		default:
+			return fmt.Errorf("kind %s: content is new or same", name)
 		}
-		if len(k.Choices) == 0 || k.Choices[len(k.Choices)-1].When != "" {
-			return fmt.Errorf("kind %s: parts must end with a choice that always holds", name)
+		if k.Stock && k.Paper || k.Content == "same" && !k.Replaces || k.Title.ZH == "" || k.Title.EN == "" {
+			return fmt.Errorf("kind %s: a paper's number takes no stock, the same content needs replaces, a title two languages", name)
 		}
-		for _, list := range [][]PartsChoice{k.Choices, k.Returned} {
-			for i := range list {
-				for _, p := range list[i].Parts {
-					if _, ok := t.Part(p); !ok {
-						return fmt.Errorf("kind %s: there is no part %s", name, p)
-					}
+		if k.PartsIfRegistered == nil {
+			k.PartsIfRegistered = k.Parts
+		}
+		if k.ReturnedIfRegistered == nil {
+			k.ReturnedIfRegistered = k.Returned
+		}
+		if len(k.Parts) == 0 || len(k.PartsIfRegistered) == 0 {
+			return fmt.Errorf("kind %s: makes no part", name)
+		}
+		for _, list := range [][]string{k.Parts, k.PartsIfRegistered, k.Returned, k.ReturnedIfRegistered} {
+			for _, p := range list {
+				if !seen[p] {
+					return fmt.Errorf("kind %s: there is no part %s", name, p)
 				}
-				if list[i].When == "" {
-					continue
-				}
-				x, err := t.Compile(list[i].When)
-				if err != nil {
-					return fmt.Errorf("kind %s: %w", name, err)
-				}
-				list[i].when = x
+			}
+		}
+		for word, text := range k.Grounds {
+			if text.ZH == "" || text.EN == "" {
+				return fmt.Errorf("kind %s: ground %s needs words in two languages", name, word)
 			}
 		}
 		t.Kinds[name] = k
@@ -268,18 +292,53 @@ func (t *Type) compileKinds(kinds map[string]KindSpec) error {
 	return nil
 }
 
-func choose(list []PartsChoice, s *Scope) ([]string, error) {
-	for _, c := range list {
-		if c.when == nil {
-			return c.Parts, nil
-		}
-		yes, err := c.when.holds(s)
-		if err != nil {
-			return nil, err
-		}
-		if yes {
-			return c.Parts, nil
+// UsesStock reports whether this kind takes a number from stock.
+func (t *Type) UsesStock(kind string) bool { return t.Kinds[kind].Stock }
+
+// PartsOf returns the names of the parts that this kind makes; registered says whether the matter is registered with
+// the receiving authority already (for a birth: the household). Nil for an unknown kind.
+func (t *Type) PartsOf(kind string, registered bool) []string {
+	if registered {
+		return slices.Clone(t.Kinds[kind].PartsIfRegistered)
+	}
+	return slices.Clone(t.Kinds[kind].Parts)
+}
+
+// SearchTerms returns the search fields of a canonical document: name → Normalise of the value. Absent ones are left
+// out.
+func (t *Type) SearchTerms(document map[string]any) map[string]string {
+	terms := make(map[string]string, len(t.Search))
+	for _, f := range t.Search {
+		if s, ok := Value(document, f.Pointer).(string); ok {
+			terms[f.Name] = Normalise(s)
 		}
 	}
-	return nil, nil
+	return terms
+}
+
+// Normalise brings a search value to the one spelling under which it is found: compatibility forms resolved (full-width
+// letters), upper case, no white space, one kind of middle dot.
+func Normalise(s string) string {
+	s = strings.ToUpper(norm.NFKC.String(s))
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return -1
+		case r == '•' || r == '・' || r == '‧' || r == '⋅' || r == '．':
+			return '·'
+		}
+		return r
+	}, s)
+}
+
+// Differences returns the pointers of those licence fields that two canonical documents do not have in common, in the
+// order of the field tree: what a replacement must not have, and what an exchange is for.
+func (t *Type) Differences(a, b map[string]any) []string {
+	var out []string
+	for _, p := range t.Fields {
+		if Value(a, p) != Value(b, p) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
