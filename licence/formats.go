@@ -85,7 +85,7 @@ func formats() []*jsonschema.Format {
 		simple("text", faultText, isText),
 		simple("region-code", faultRegion, func(s string) bool { return code.RegionCode(s) == nil }),
 		simple("ethnic-group", faultEthnic, func(s string) bool { return s == "/" || code.EthnicKnown(s) }),
-		simple("nationality", faultNation, func(s string) bool { return s == "/" || code.NationalityName(s) != "" }),
+		simple("nationality", faultNation, func(s string) bool { return code.NationalityName(s) != "" }),
 		simple("passport", faultPassport, passportForm.MatchString),
 		simple("hk-macao-permit", faultHKMacao, hkMacaoForm.MatchString),
 		simple("taiwan-permit", faultTaiwan, taiwanForm.MatchString),

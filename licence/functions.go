@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/elicence/elicence/licence/code"
+	"github.com/elicence/elicence/licence/region"
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
@@ -19,18 +20,24 @@ import (
 //	minutes(from, to) int
 //	date(t) string                  YYYY-MM-DD
 //	pad2(n) string                  two digits
-//	ethnic(name), nationality(alpha3), idType(word) string      names in Chinese
-//	province(code), city(code), county(code) string             of a region code, "" if unknown
+//	nationality(alpha3), idType(word) string                    names in Chinese, "" if unknown
+//	box(idType) int                                             tick box: 1 identity card, 2 passport, 3 others
+//	province(code), city(code), county(code) string             of a region code, in full, "" if there is none
+//	short(name) string                                          province or city without 省, 市, 自治区
+//	placeKnown(code) bool, placeAgrees(code, text) bool
 //	citizenDate(id) string, citizenMale(id) bool                of a citizen identity number
 //	mask(number) string
-//	sameSurname(name, other) bool, han(name) bool, mixed(name) bool, uncommon(name) bool
+//	han(name) bool, mixed(name) bool                            all Chinese; Chinese and other letters
+//	uncommon(name) bool                                         a character outside 通用规范汉字表
+//	surname(name), givenName(name) string                       of a Chinese name; surname is "" for others
+//	sameSurname(name, other) bool                               or one of them has no Chinese surname
 func functions() []cel.EnvOption {
 	s, i, b := cel.StringType, cel.IntType, cel.BoolType
 	return []cel.EnvOption{
-		binary("age", i, func(a, c string) (ref.Val, error) { return number2(age(a, c)) }),
-		binary("months", i, func(a, c string) (ref.Val, error) { return number2(months(a, c)) }),
-		binary("days", i, func(a, c string) (ref.Val, error) { return number2(days(a, c)) }),
-		binary("minutes", i, func(a, c string) (ref.Val, error) { return number2(minutes(a, c)) }),
+		binary("age", i, func(a, c string) (ref.Val, error) { return count(age(a, c)) }),
+		binary("months", i, func(a, c string) (ref.Val, error) { return count(months(a, c)) }),
+		binary("days", i, func(a, c string) (ref.Val, error) { return count(days(a, c)) }),
+		binary("minutes", i, func(a, c string) (ref.Val, error) { return count(minutes(a, c)) }),
 		unary("year", i, func(a string) (ref.Val, error) { t, err := moment(a); return types.Int(t.Year()), err }),
 		unary("month", i, func(a string) (ref.Val, error) { t, err := moment(a); return types.Int(t.Month()), err }),
 		unary("day", i, func(a string) (ref.Val, error) { t, err := moment(a); return types.Int(t.Day()), err }),
@@ -40,13 +47,18 @@ func functions() []cel.EnvOption {
 			t, err := moment(a)
 			return types.String(t.Format(time.DateOnly)), err
 		}),
-		unary("ethnic", s, func(a string) (ref.Val, error) { return types.String(code.EthnicName(a)), nil }),
-		unary("nationality", s, func(a string) (ref.Val, error) { return types.String(code.NationalityName(a)), nil }),
-		unary("idType", s, func(a string) (ref.Val, error) { return types.String(code.IDTypeName(a)), nil }),
-		unary("province", s, func(a string) (ref.Val, error) { return types.String(code.Region(a).Province), nil }),
-		unary("city", s, func(a string) (ref.Val, error) { return types.String(code.Region(a).City), nil }),
-		unary("county", s, func(a string) (ref.Val, error) { return types.String(code.Region(a).County), nil }),
-		unary("mask", s, func(a string) (ref.Val, error) { return types.String(code.Mask(a)), nil }),
+		unary("nationality", s, plain(code.NationalityName)),
+		unary("idType", s, plain(code.IDTypeName)),
+		unary("box", i, func(a string) (ref.Val, error) { return types.Int(code.IDTypeBox(a)), nil }),
+		unary("province", s, func(a string) (ref.Val, error) { p, _ := region.Lookup(a); return types.String(p.Province), nil }),
+		unary("city", s, func(a string) (ref.Val, error) { p, _ := region.Lookup(a); return types.String(p.City), nil }),
+		unary("county", s, func(a string) (ref.Val, error) { p, _ := region.Lookup(a); return types.String(p.County), nil }),
+		unary("short", s, plain(region.Short)),
+		unary("placeKnown", b, func(a string) (ref.Val, error) { _, known := region.Lookup(a); return types.Bool(known), nil }),
+		binary("placeAgrees", b, func(a, c string) (ref.Val, error) { return types.Bool(region.Agrees(a, c)), nil }),
+		unary("mask", s, plain(code.Mask)),
+		unary("surname", s, plain(surname)),
+		unary("givenName", s, plain(givenName)),
 		unary("citizenDate", s, func(a string) (ref.Val, error) {
 			if err := code.CitizenID(a); err != nil {
 				return nil, err
@@ -104,7 +116,11 @@ func binary(name string, result *cel.Type, f func(a, b string) (ref.Val, error))
 		})))
 }
 
-func number2(n int, err error) (ref.Val, error) { return types.Int(n), err }
+func plain(f func(string) string) func(string) (ref.Val, error) {
+	return func(a string) (ref.Val, error) { return types.String(f(a)), nil }
+}
+
+func count(n int, err error) (ref.Val, error) { return types.Int(n), err }
 
 var errMoment = errors.New("licence: not a time")
 

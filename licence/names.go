@@ -58,12 +58,5 @@ func isMixed(s string) bool {
 	return han && other
 }
 
-// isUncommon reports whether a name has a Chinese character outside 通用规范汉字表 (2013).
-func isUncommon(s string) bool {
-	for _, r := range s {
-		if r >= 0x10000 || r >= 0x3400 && r <= 0x4DBF {
-			return true
-		}
-	}
-	return false
-}
+// givenName is the name without its surname; the whole name if no surname can be told.
+func givenName(name string) string { return name[len(surname(name)):] }

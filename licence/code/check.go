@@ -6,9 +6,9 @@
 package code
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"time"
 )
 
 // What can be wrong with a code. Errors of this package wrap one of them.
@@ -25,33 +25,59 @@ var citizenWeights = [17]int{7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2
 
 const citizenChecks = "10X98765432"
 
-// CitizenID checks a citizen identity number: 17 digits and a check character (GB 11643-1999 4), a province that
-// exists, a real birth date in digits 7–14, the check of ISO 7064 MOD 11-2. A lower-case x is refused: the standard
-// knows only X.
-func CitizenID(s string) error {
+// mod11 returns the check character of 17 digits, ISO 7064 MOD 11-2, for a number of 18 characters.
+func mod11(s string) (check byte, err error) {
 	if len(s) != 18 {
-		return fmt.Errorf("%w: a citizen identity number has 18 characters", ErrLength)
+		return 0, fmt.Errorf("%w: 18 characters are needed", ErrLength)
 	}
 	sum := 0
 	for i := 0; i < 17; i++ {
 		if s[i] < '0' || s[i] > '9' {
-			return fmt.Errorf("%w: position %d", ErrCharacter, i+1)
+			return 0, fmt.Errorf("%w: position %d", ErrCharacter, i+1)
 		}
 		sum += int(s[i]-'0') * citizenWeights[i]
 	}
 	if s[17] != 'X' && (s[17] < '0' || s[17] > '9') {
-		return fmt.Errorf("%w: position 18", ErrCharacter)
+		return 0, fmt.Errorf("%w: position 18", ErrCharacter)
+	}
+	return citizenChecks[sum%11], nil
+}
+
+// CitizenID checks a citizen identity number: 17 digits and a check character (GB 11643-1999 4), a province that
+// exists, a real birth date in digits 7–14, the check of ISO 7064 MOD 11-2. A lower-case x is refused: the standard
+// knows only X.
+func CitizenID(s string) error {
+	want, err := mod11(s)
+	if err != nil {
+		return err
 	}
 	if !ProvinceKnown(s[:2]) {
 		return ErrRegion
 	}
-	if _, err := time.Parse("20060102", s[6:14]); err != nil || s[6:10] < "1800" {
+	if !realDate(s[6:14]) || s[6:10] < "1800" {
 		return ErrDate
 	}
-	if s[17] != citizenChecks[sum%11] {
+	if s[17] != want {
 		return ErrCheckDigit
 	}
 	return nil
+}
+
+// realDate reports whether eight digits are a day of the calendar.
+func realDate(yyyymmdd string) bool {
+	n := 0
+	for i := 0; i < 8; i++ {
+		n = n*10 + int(yyyymmdd[i]-'0')
+	}
+	year, month, day := n/10000, n/100%100, n%100
+	if month < 1 || month > 12 || day < 1 {
+		return false
+	}
+	last := [12]int{31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}[month-1]
+	if month == 2 && year%4 == 0 && (year%100 != 0 || year%400 == 0) {
+		last = 29
+	}
+	return day <= last
 }
 
 // CitizenBirthDate returns digits 7–14 as YYYY-MM-DD. The number must have passed CitizenID.
@@ -179,28 +205,16 @@ func ResidencePermit(s string) error {
 		return nil
 	}
 	if len(s) == 18 && s[0] == '9' {
-		return mod11(s)
+		if want, err := mod11(s); err != nil || want != s[17] {
+			return cmp.Or(err, ErrCheckDigit)
+		}
+		return nil
 	}
 	if err := CitizenID(s); err != nil {
 		return err
 	}
 	if s[:2] != "81" && s[:2] != "82" && s[:2] != "83" {
 		return ErrRegion
-	}
-	return nil
-}
-
-// mod11 checks 17 digits and their check character, ISO 7064 MOD 11-2.
-func mod11(s string) error {
-	sum := 0
-	for i := 0; i < 17; i++ {
-		if s[i] < '0' || s[i] > '9' {
-			return fmt.Errorf("%w: position %d", ErrCharacter, i+1)
-		}
-		sum += int(s[i]-'0') * citizenWeights[i]
-	}
-	if s[17] != citizenChecks[sum%11] {
-		return ErrCheckDigit
 	}
 	return nil
 }
