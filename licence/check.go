@@ -2,27 +2,40 @@ package licence
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 	"unicode"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
-	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+	"github.com/elicence/elicence/licence/code"
 	"golang.org/x/text/unicode/norm"
 )
 
-// Input is one request and who asks.
+// Input is one request, who asks, and what is known beside it.
 type Input struct {
 	Raw    []byte       // one JSON object, at most MaxRequest bytes
 	Issuer Organisation // who is signed in: the request never chooses its issuer
 	Now    time.Time
 	Strict bool   // warnings refuse, too
 	Clerk  string // person id
+
 	// Registered says that the receiving authority has registered the matter already; the request may say so, too.
 	Registered bool
+	// Record is what the issuer's own system (HIS) says of the same matter, by pointer. A value unlike it stops the
+	// request until its identityCheck tells how the person was identified; then it is a warning.
+	Record map[string]string
+	// Replaced is the licence that the request replaces, if this installation knows it.
+	Replaced *Replaced
+}
+
+// Replaced is a licence that is to be replaced.
+type Replaced struct {
+	Number   string
+	Type     string
+	State    State
+	Document map[string]any // canonical
 }
 
 // Check judges a request by its type and makes the draft. All faults are told at once, in order of pointers; warnings
@@ -39,24 +52,28 @@ func Check(t *Type, in Input) (Draft, []Finding, error) {
 	clean := len(c.findings) == 0
 	name, _ := document["kind"].(string)
 	spec, ok := t.Kinds[name]
+	if !ok && name != "" {
+		c.add("/kind", "enum", Text{"没有这种签发类别", "there is no such kind of issue"}, "")
+	}
+	c.issuer(in)
 	told, _ := document["householdRegistered"].(bool)
 	registered := in.Registered || told
-	if !ok && name != "" && !c.has("/kind") {
-		c.add("/kind", "kind.unknown", Text{"没有这种签发类别", "there is no such kind of issue"}, "")
-	}
 	s := t.Scope(Values{Document: document, Issuer: in.Issuer, Now: in.Now, IssueTime: in.Now})
 	for i := range t.rules {
-		f, err := t.rules[i].judge(name, s)
+		r := &t.rules[i]
+		applies, err := r.broken(name, s)
 		if err != nil && clean {
-			return Draft{}, nil, fmt.Errorf("rule %s: %w", t.rules[i].finding.Code, err)
+			return Draft{}, nil, fmt.Errorf("rule %s: %w", r.finding.Code, err)
 		}
-		if f != nil {
-			c.findings = append(c.findings, *f)
+		if applies {
+			c.findings = append(c.findings, r.finding)
 		}
 	}
 	if ok {
 		c.needs(spec, document, registered)
+		c.replaced(spec, document, in.Replaced)
 	}
+	c.record(document, in.Record)
 	c.sort()
 	if Refused(c.findings) || in.Strict && len(c.findings) > 0 {
 		return c.refuse()
@@ -70,6 +87,7 @@ func Check(t *Type, in Input) (Draft, []Finding, error) {
 	return d, c.findings, err
 }
 
+// checking collects the findings of one request.
 type checking struct {
 	t        *Type
 	findings []Finding
@@ -79,10 +97,19 @@ func (c *checking) add(pointer, code string, text Text, clause string) {
 	c.findings = append(c.findings, Finding{Pointer: pointer, Code: code, ZH: text.ZH, EN: text.EN, Clause: clause})
 }
 
-func (c *checking) has(pointer string) bool {
-	return slices.ContainsFunc(c.findings, func(f Finding) bool { return f.Pointer == pointer })
+func (c *checking) warn(pointer, code string, text Text, clause string) {
+	c.findings = append(c.findings, Finding{pointer, code, text.ZH, text.EN, clause, true})
 }
 
+// labelled puts the field's name before the words, where the type gives it one.
+func (c *checking) labelled(pointer string, text Text) Text {
+	if l, ok := c.t.Labels[pointer]; ok {
+		return Text{l.ZH + "：" + text.ZH, l.EN + ": " + text.EN}
+	}
+	return text
+}
+
+// sort orders findings and drops repetitions: two branches of a schema may say the same thing.
 func (c *checking) sort() {
 	slices.SortStableFunc(c.findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Pointer, b.Pointer), cmp.Compare(a.Code, b.Code))
@@ -95,61 +122,86 @@ func (c *checking) refuse() (Draft, []Finding, error) {
 	return Draft{}, c.findings, fmt.Errorf("%w: %d findings", ErrRefused, len(c.findings))
 }
 
-var jsonFaults = map[string]Text{
-	"json.size":          {"请求过大", "the request is too large"},
-	"json.syntax":        {"不是合法的 JSON", "not valid JSON"},
-	"json.object":        {"请求须为一个 JSON 对象", "a request is one JSON object"},
-	"json.duplicate-key": {"键重复", "a key stands twice"},
-	"json.integer":       {"须为整数，不带小数点和指数", "must be a whole number without fraction or exponent"},
-	"json.unknown-key":   {"有未知的键", "holds an unknown key"},
-	"text.nfc":           {"文字须为 Unicode NFC 规范形式", "text must be in Unicode normalisation form C"},
-	"text.character":     {"含有控制、私用、未编码或不可见字符", "holds a control, private-use, unassigned or invisible character"},
+// textFault is a fault that the reader finds before any schema is asked.
+type textFault struct {
+	Text
+	clause string
+}
+
+var textFaults = map[string]textFault{
+	"json.size":            {Text{"请求超过 64 KiB", "the request is larger than 64 KiB"}, ""},
+	"json.syntax":          {Text{"不是合法的 JSON", "not valid JSON"}, "RFC 8259"},
+	"json.bounds":          {Text{"嵌套过深或内容过多", "nested too deep, or too many values"}, ""},
+	"json.object":          {Text{"请求须为一个 JSON 对象", "a request is one JSON object"}, ""},
+	"json.duplicate-key":   {Text{"同一键出现两次", "a key stands twice"}, "RFC 7493 2.3"},
+	"json.integer":         {Text{"须为整数，不带小数点和指数", "must be a whole number without fraction or exponent"}, "RFC 7493 2.2"},
+	"text.nfc":             {Text{"文字须为 Unicode NFC 规范形式", "text must be in Unicode normalisation form C"}, "UAX 15"},
+	"text.character":       {Text{"含有控制、私用、未编码或不可见字符", "holds a control, private-use, unassigned or invisible character"}, "GB 18030-2022"},
+	"text.beyond-gb-18030": {Text{"含有 GB 18030-2022 实现级别 3 以外的汉字，可能无法打印", "holds a Chinese character beyond implementation level 3, which may not print"}, "GB 18030-2022"},
+}
+
+func (c *checking) plain(pointer, code string) {
+	f := textFaults[code]
+	c.add(pointer, code, c.labelled(pointer, f.Text), f.clause)
 }
 
 func (c *checking) read(raw []byte) map[string]any {
-	plain := func(pointer, code string) { c.add(pointer, code, jsonFaults[code], "") }
 	if len(raw) > MaxRequest {
-		plain("", "json.size")
+		c.plain("", "json.size")
 		return nil
 	}
-	r := reader{in: raw, known: c.t.known, note: plain, text: func(pointer, s string) {
-		if !norm.NFC.IsNormalString(s) {
-			plain(pointer, "text.nfc")
-		}
-		if !printable(s) {
-			plain(pointer, "text.character")
-		}
-	}}
+	r := reader{in: raw, known: c.t.known, note: c.plain, text: c.text}
 	v, err := r.document()
 	if err != nil {
 		c.findings = nil
-		plain("", "json.syntax")
+		c.plain("", err.Error())
 		return nil
 	}
 	m, ok := v.(map[string]any)
 	if !ok {
-		plain("", "json.object")
+		c.findings = nil
+		c.plain("", "json.object")
 	}
 	return m
 }
 
-// printable reports whether every character is assigned, visible and of common use: GB 18030-2022 encodes the others,
-// too, but nobody can read or print them.
-func printable(s string) bool {
-	for _, r := range s {
-		if r < 0x7F {
-			if r < 0x20 {
-				return false
-			}
-			continue
-		}
-		if r != ' ' && !unicode.IsPrint(r) {
-			return false
+// text judges the characters of one string. Every character of GB 18030-2022 is taken, however rare; what nobody can
+// see is not, and a Chinese character that not every system can print is warned of: a missing glyph stops the licence
+// later, before a number is used.
+func (c *checking) text(pointer, s string) {
+	ascii := true
+	for i := 0; i < len(s); i++ {
+		if s[i] < 0x20 || s[i] >= 0x7F {
+			ascii = false
+			break
 		}
 	}
-	return true
+	if ascii {
+		return
+	}
+	if !norm.NFC.IsNormalString(s) {
+		c.plain(pointer, "text.nfc")
+	}
+	visible, printable := true, true
+	for _, r := range s {
+		switch {
+		case r >= 0x4E00 && r <= 0x9FEF || r >= 0x20 && r < 0x7F:
+		case !unicode.IsPrint(r):
+			visible = false
+		case !IsGB18030Hanzi(r) && r != '〇' && unicode.Is(unicode.Han, r):
+			printable = false
+		}
+	}
+	if !visible {
+		c.plain(pointer, "text.character")
+	}
+	if !printable {
+		f := textFaults["text.beyond-gb-18030"]
+		c.warn(pointer, "text.beyond-gb-18030", c.labelled(pointer, f.Text), f.clause)
+	}
 }
 
+// alias brings other words for the same thing to the one of the canonical form, so that they cannot make two digests.
 func (c *checking) alias(document map[string]any) {
 	for from, to := range c.t.aliases {
 		v, ok := document[from]
@@ -157,7 +209,7 @@ func (c *checking) alias(document map[string]any) {
 			continue
 		}
 		delete(document, from)
-		if old, both := document[to]; both && old != v {
+		if old, both := document[to]; both && !equalScalar(old, v) {
 			c.add("/"+from, "alias.differs", Text{"与另一名称的同一项内容不一致", "the same thing under its other name says otherwise"}, "")
 			continue
 		}
@@ -165,90 +217,54 @@ func (c *checking) alias(document map[string]any) {
 	}
 }
 
-func (c *checking) schema(document map[string]any) {
-	err := c.t.schema.Validate(document)
-	var v *jsonschema.ValidationError
-	if errors.As(err, &v) {
-		c.schemaFaults(v)
+func equalScalar(a, b any) bool {
+	switch a.(type) {
+	case map[string]any, []any:
+		return false
 	}
+	switch b.(type) {
+	case map[string]any, []any:
+		return false
+	}
+	return a == b
 }
 
-var schemaTexts = map[string]Text{
-	"required":  {"必须填写", "is needed"},
-	"type":      {"类型不对", "is of the wrong type"},
-	"enum":      {"不在允许的取值之内", "is not one of the allowed words"},
-	"range":     {"超出可能的范围", "is outside of what is possible"},
-	"length":    {"长度不对", "is too short or too long"},
-	"form":      {"格式不对", "has the wrong form"},
-	"forbidden": {"此处不得填写", "may not be given here"},
-	"schema":    {"不符合要求", "does not fit"},
-}
-
-func (c *checking) schemaFaults(v *jsonschema.ValidationError) {
-	if len(v.Causes) > 0 {
-		for _, cause := range v.Causes {
-			c.schemaFaults(cause)
-		}
-		return
+// issuer refuses what no request can change: who is signed in.
+func (c *checking) issuer(in Input) {
+	switch in.Issuer.Kind {
+	case Commission, Police, Archive:
+		c.add("", "issuer.kind", Text{"该机构不签发证件", "this organisation issues no licences"}, "")
 	}
-	var b strings.Builder
-	for _, k := range v.InstanceLocation {
-		b.WriteString("/" + escapePointer(k))
-	}
-	p := b.String()
-	plain := func(code string) { c.add(p, code, schemaTexts[code], "") }
-	switch k := v.ErrorKind.(type) {
-	case *kind.Required:
-		for _, m := range k.Missing {
-			c.add(p+"/"+escapePointer(m), "required", schemaTexts["required"], "")
-		}
-	case *kind.AdditionalProperties:
-		c.add(p, "json.unknown-key", jsonFaults["json.unknown-key"], "")
-	case *kind.Type:
-		plain("type")
-	case *kind.Enum, *kind.Const:
-		plain("enum")
-	case *kind.Minimum, *kind.Maximum, *kind.ExclusiveMinimum, *kind.ExclusiveMaximum:
-		plain("range")
-	case *kind.MinLength, *kind.MaxLength, *kind.MinProperties, *kind.MaxProperties:
-		plain("length")
-	case *kind.Pattern:
-		plain("form")
-	case *kind.FalseSchema:
-		plain("forbidden")
-	case *kind.Format:
-		var f *formatError
-		if errors.As(k.Err, &f) {
-			c.add(p, f.code, f.text, "")
-			return
-		}
-		plain("form")
-	default:
-		plain("schema")
+	if code.SocialCredit(in.Issuer.Code) != nil {
+		c.add("", "issuer.code", Text{"签发机构没有有效的统一社会信用代码", "the issuer has no valid unified social credit code"}, "GB 32100-2015 4")
 	}
 }
 
 // needs checks what the kind of issue asks for.
 func (c *checking) needs(k KindSpec, document map[string]any, registered bool) {
-	given := func(key string) bool { _, ok := document[key]; return ok }
-	if k.Replaces && !given("replaces") {
-		c.add("/replaces", "required", Text{"换发、补发须写明原证编号", "the number of the replaced licence is needed"}, "")
+	wants := func(key string, wanted bool, missing Text) {
+		_, given := document[key]
+		if given && !wanted {
+			c.add("/"+key, "forbidden", c.labelled("/"+key, schemaTexts["forbidden"]), "")
+		}
+		if !given && wanted {
+			c.add("/"+key, "required", missing, "")
+		}
 	}
-	if !k.Replaces && given("replaces") {
-		c.add("/replaces", "forbidden", schemaTexts["forbidden"], "")
-	}
-	if k.Paper && !given("paper") {
-		c.add("/paper", "required", Text{"补录须写明纸质证件的编号和签发日期", "number and date of the paper are needed"}, "")
-	}
-	if !k.Paper && given("paper") {
-		c.add("/paper", "forbidden", schemaTexts["forbidden"], "")
+	wants("replaces", k.Replaces, Text{"换发、补发须写明原证编号", "the number of the replaced licence is needed"})
+	wants("paper", k.Paper, Text{"补录须写明纸质证件的编号和签发日期", "number and date of the paper are needed"})
+	if !k.Replaces {
+		wants("returned", false, Text{})
 	}
 	if k.Grounds != nil {
-		g, ok := document["grounds"].(string)
-		if _, known := k.Grounds[g]; !ok {
+		word, ok := document["grounds"].(string)
+		if _, known := k.Grounds[word]; !ok {
 			c.add("/grounds", "required", Text{"须写明事由", "a ground is needed"}, "")
 		} else if !known {
-			c.add("/grounds", "grounds.unknown", Text{"不是规定的事由", "is not one of the grounds allowed"}, "")
+			c.add("/grounds", "grounds.unknown", Text{
+				"事由须为：" + strings.Join(slices.Sorted(maps.Keys(k.Grounds)), "、"),
+				"the grounds are " + strings.Join(slices.Sorted(maps.Keys(k.Grounds)), ", "),
+			}, "")
 		}
 	}
 	must := k.Returned
@@ -259,6 +275,55 @@ func (c *checking) needs(k KindSpec, document map[string]any, registered bool) {
 	for _, p := range must {
 		if yes, _ := returned[p].(bool); !yes {
 			c.add("/returned/"+escapePointer(p), "returned.missing", Text{"原证此联须收回", "this old part must have come back"}, "")
+		}
+	}
+}
+
+// replaced compares a replacing request with the licence that it replaces.
+func (c *checking) replaced(k KindSpec, document map[string]any, old *Replaced) {
+	number, ok := document["replaces"].(string)
+	if !k.Replaces || !ok || old == nil {
+		return
+	}
+	switch {
+	case number != old.Number:
+		c.add("/replaces", "replaces.other", Text{"不是要取代的证件", "is not the licence at hand"}, "")
+		return
+	case old.Type != c.t.Name:
+		c.add("/replaces", "replaces.type", Text{"原证不是同类证件", "the replaced licence is of another type"}, "")
+		return
+	}
+	if err := old.State.Step(Superseded); err != nil {
+		words := old.State.Words()
+		c.add("/replaces", "replaces.state", Text{"原证" + words.ZH + "，不能再换发、补发", "the replaced licence is " + words.EN + " already"}, "")
+	}
+	differ := c.t.Differences(old.Document, document)
+	word, _ := document["grounds"].(string)
+	switch {
+	case k.Content == "same" || k.Grounds[word].SameContent:
+		for _, p := range differ {
+			c.add(p, "content.differs", c.labelled(p, Text{"须与原证完全一致；内容变更请换发", "must be exactly the old content; exchange the licence to change it"}), "")
+		}
+	case len(differ) == 0:
+		c.warn("", "content.same", Text{"换发内容与原证完全相同", "the new content is exactly the old one"}, "")
+	}
+}
+
+// record compares with the issuer's own record: a mother unlike the admission record is stopped until there is evidence.
+func (c *checking) record(document map[string]any, record map[string]string) {
+	identified := false
+	if s, ok := document["identityCheck"].(string); ok && s != "" {
+		identified = true
+	}
+	for _, p := range slices.Sorted(maps.Keys(record)) {
+		if s, ok := Value(document, p).(string); !ok || s == record[p] {
+			continue
+		}
+		text := c.labelled(p, Text{"与住院登记不一致，须先核实身份", "unlike the admission record: identify the person first"})
+		if identified {
+			c.warn(p, "record.differs", text, "")
+		} else {
+			c.add(p, "record.differs", text, "")
 		}
 	}
 }

@@ -57,6 +57,18 @@ func (d Draft) Replaces() string { return d.text("replaces") }
 // Grounds is the ground given, "" for none.
 func (d Draft) Grounds() string { return d.text("grounds") }
 
+// Returned are the old parts that the request says have come back, in the order of the type's parts.
+func (d Draft) Returned() []string {
+	m, _ := d.d.document["returned"].(map[string]any)
+	var out []string
+	for _, p := range d.d.t.Parts {
+		if yes, _ := m[p.Name].(bool); yes {
+			out = append(out, p.Name)
+		}
+	}
+	return out
+}
+
 // Paper returns number and date (YYYY-MM-DD) of the paper that a backfile repeats, "" for other kinds.
 func (d Draft) Paper() (number, issueDate string) {
 	p, _ := d.d.document["paper"].(map[string]any)

@@ -13,27 +13,28 @@ import (
 
 // formatError is what a format says of a value, in both languages, without the value.
 type formatError struct {
-	code string
-	text Text
+	code   string
+	text   Text
+	clause string
 }
 
 func (e *formatError) Error() string { return e.code }
 
-func fault(code, zh, en string) *formatError { return &formatError{code, Text{zh, en}} }
+func fault(code, zh, en, clause string) *formatError { return &formatError{code, Text{zh, en}, clause} }
 
 var (
-	faultDateTime = fault("format.date-time", "应为北京时间，形如 2026-10-01T08:30:00+08:00，且真实存在", "must be a real time in UTC+08:00 like 2026-10-01T08:30:00+08:00")
-	faultDate     = fault("format.date", "应为真实日期，形如 2026-10-01", "must be a real date like 2026-10-01")
-	faultName     = fault("format.person-name", "姓名含有不能出现的字符，或多余的空格、间隔号", "the name holds a character that cannot stand in it, or a surplus space or dot")
-	faultText     = fault("format.text", "首尾不能有空格，中间不能连续空格", "no space at either end, no two together")
-	faultRegion   = fault("format.region-code", "不是行政区划代码", "not a region code")
-	faultEthnic   = fault("format.ethnic-group", "不是民族名称", "not the name of an ethnic group")
-	faultNation   = fault("format.nationality", "不是国籍代码（三位字母）", "not a nationality (three letters)")
-	faultPassport = fault("format.passport", "不是护照号码", "not a passport number")
-	faultHKMacao  = fault("format.hk-macao-permit", "不是港澳居民来往内地通行证号码", "not a number of a permit for residents of Hong Kong and Macao")
-	faultTaiwan   = fault("format.taiwan-permit", "不是台湾居民来往大陆通行证号码", "not a number of a permit for residents of Taiwan")
-	faultResident = fault("format.residence-permit", "不是居住证号码", "not a number of a residence permit")
-	faultBusiness = fault("format.business-id", "业务编号只能用字母、数字和 - _ . : /，1 至 64 位", "letters, digits and - _ . : / only, 1 to 64 of them")
+	faultDateTime = fault("format.date-time", "应为北京时间，形如 2026-10-01T08:30:00+08:00，且真实存在", "must be a real time in UTC+08:00 like 2026-10-01T08:30:00+08:00", "GB/T 7408.1-2023")
+	faultDate     = fault("format.date", "应为真实日期，形如 2026-10-01", "must be a real date like 2026-10-01", "GB/T 7408.1-2023")
+	faultName     = fault("format.person-name", "姓名含有不能出现的字符，或多余的空格、间隔号", "the name holds a character that cannot stand in it, or a surplus space or dot", "")
+	faultText     = fault("format.text", "首尾不能有空格，中间不能连续空格", "no space at either end, no two together", "")
+	faultRegion   = fault("format.region-code", "不是行政区划代码", "not a region code", "GB/T 2260-2007")
+	faultEthnic   = fault("format.ethnic-group", "不是民族名称", "not the name of an ethnic group", "GB/T 3304-1991")
+	faultNation   = fault("format.nationality", "不是国籍代码（三位字母）", "not a nationality (three letters)", "GB/T 2659.1-2022")
+	faultPassport = fault("format.passport", "不是护照号码", "not a passport number", "ICAO 9303-4")
+	faultHKMacao  = fault("format.hk-macao-permit", "不是港澳居民来往内地通行证号码", "not a number of a permit for residents of Hong Kong and Macao", "")
+	faultTaiwan   = fault("format.taiwan-permit", "不是台湾居民来往大陆通行证号码", "not a number of a permit for residents of Taiwan", "")
+	faultResident = fault("format.residence-permit", "不是居住证号码", "not a number of a residence permit", "")
+	faultBusiness = fault("format.business-id", "业务编号只能用字母、数字和 - _ . : /，1 至 64 位", "letters, digits and - _ . : / only, 1 to 64 of them", "")
 )
 
 var (
@@ -53,10 +54,10 @@ func formats() []*jsonschema.Format {
 			return nil
 		}}
 	}
-	coded := func(name string, zh, en string, check func(string) error) *jsonschema.Format {
+	coded := func(name, zh, en, clause string, check func(string) error) *jsonschema.Format {
 		bad := map[error]*formatError{}
 		for sentinel, why := range codeFaults {
-			bad[sentinel] = fault("format."+name+"."+why.suffix, zh+"："+why.ZH, en+": "+why.EN)
+			bad[sentinel] = fault("format."+name+"."+why.suffix, zh+why.ZH, en+": "+why.EN, clause)
 		}
 		return &jsonschema.Format{Name: name, Validate: func(v any) error {
 			s, isText := v.(string)
@@ -76,9 +77,9 @@ func formats() []*jsonschema.Format {
 		}}
 	}
 	return []*jsonschema.Format{
-		coded("citizen-id", "公民身份号码", "citizen identity number", code.CitizenID),
-		coded("social-credit-code", "统一社会信用代码", "unified social credit code", code.SocialCredit),
-		coded("licence-number", "证件编号", "licence number", code.Number),
+		coded("citizen-id", "公民身份号码", "citizen identity number", "GB 11643-1999 4", code.CitizenID),
+		coded("social-credit-code", "统一社会信用代码", "unified social credit code", "GB 32100-2015 4", code.SocialCredit),
+		coded("licence-number", "证件编号", "licence number", "GB/T 2260-2007", code.Number),
 		simple("date-time", faultDateTime, isDateTime),
 		simple("date", faultDate, isDate),
 		simple("person-name", faultName, isPersonName),

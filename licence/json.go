@@ -31,19 +31,21 @@ type reader struct {
 	text   func(pointer, s string)
 }
 
-var errSyntax = errors.New("not JSON")
+// The reader's two errors are the codes of their findings.
+var (
+	errSyntax = errors.New("json.syntax")
+	errBounds = errors.New("json.bounds")
+)
 
 func (r *reader) document() (v any, err error) {
 	if v, err = r.value("", 0); err != nil {
 		return nil, err
 	}
 	if r.space(); r.at != len(r.in) {
-		return nil, r.fail()
+		return nil, errSyntax
 	}
 	return v, nil
 }
-
-func (r *reader) fail() error { return fmt.Errorf("%w: byte %d", errSyntax, r.at) }
 
 func (r *reader) space() {
 	for r.at < len(r.in) {
@@ -58,7 +60,7 @@ func (r *reader) space() {
 
 func (r *reader) literal(word string) error {
 	if !strings.HasPrefix(string(r.in[r.at:min(len(r.in), r.at+len(word))]), word) {
-		return r.fail()
+		return errSyntax
 	}
 	r.at += len(word)
 	return nil
@@ -67,15 +69,15 @@ func (r *reader) literal(word string) error {
 func (r *reader) value(pointer string, depth int) (any, error) {
 	r.space()
 	if r.at >= len(r.in) {
-		return nil, r.fail()
+		return nil, errSyntax
 	}
 	if r.values++; r.values > maxValues {
-		return nil, fmt.Errorf("%w: more than %d values", errSyntax, maxValues)
+		return nil, errBounds
 	}
 	switch c := r.in[r.at]; {
 	case c == '{' || c == '[':
 		if depth >= maxDepth {
-			return nil, fmt.Errorf("%w: nested deeper than %d", errSyntax, maxDepth)
+			return nil, errBounds
 		}
 		if c == '[' {
 			return r.array(pointer, depth+1)
@@ -96,7 +98,7 @@ func (r *reader) value(pointer string, depth int) (any, error) {
 	case c == '-' || c >= '0' && c <= '9':
 		return r.number(pointer)
 	}
-	return nil, r.fail()
+	return nil, errSyntax
 }
 
 func (r *reader) object(pointer string, depth int) (any, error) {
@@ -110,7 +112,7 @@ func (r *reader) object(pointer string, depth int) (any, error) {
 	for {
 		r.space()
 		if r.at >= len(r.in) || r.in[r.at] != '"' {
-			return nil, r.fail()
+			return nil, errSyntax
 		}
 		key, err := r.str()
 		if err != nil {
@@ -122,7 +124,7 @@ func (r *reader) object(pointer string, depth int) (any, error) {
 			below = pointer + "/" + escapePointer(k)
 		}
 		if r.space(); r.at >= len(r.in) || r.in[r.at] != ':' {
-			return nil, r.fail()
+			return nil, errSyntax
 		}
 		r.at++
 		v, err := r.value(below, depth)
@@ -135,7 +137,7 @@ func (r *reader) object(pointer string, depth int) (any, error) {
 			m[key] = v
 		}
 		if r.space(); r.at >= len(r.in) {
-			return nil, r.fail()
+			return nil, errSyntax
 		}
 		switch r.in[r.at] {
 		case ',':
@@ -144,7 +146,7 @@ func (r *reader) object(pointer string, depth int) (any, error) {
 			r.at++
 			return m, nil
 		default:
-			return nil, r.fail()
+			return nil, errSyntax
 		}
 	}
 }
@@ -164,7 +166,7 @@ func (r *reader) array(pointer string, depth int) (any, error) {
 		}
 		a = append(a, v)
 		if r.space(); r.at >= len(r.in) {
-			return nil, r.fail()
+			return nil, errSyntax
 		}
 		switch r.in[r.at] {
 		case ',':
@@ -173,7 +175,7 @@ func (r *reader) array(pointer string, depth int) (any, error) {
 			r.at++
 			return a, nil
 		default:
-			return nil, r.fail()
+			return nil, errSyntax
 		}
 	}
 }
@@ -190,7 +192,7 @@ func (r *reader) number(pointer string) (any, error) {
 		r.at++
 	}
 	if r.at == digits || r.in[digits] == '0' && r.at > digits+1 {
-		return nil, r.fail()
+		return nil, errSyntax
 	}
 	whole := r.at
 	if r.at < len(r.in) && r.in[r.at] == '.' {
@@ -200,7 +202,7 @@ func (r *reader) number(pointer string) (any, error) {
 			r.at++
 		}
 		if r.at == from {
-			return nil, r.fail()
+			return nil, errSyntax
 		}
 	}
 	if r.at < len(r.in) && (r.in[r.at] == 'e' || r.in[r.at] == 'E') {
@@ -213,7 +215,7 @@ func (r *reader) number(pointer string) (any, error) {
 			r.at++
 		}
 		if r.at == from {
-			return nil, r.fail()
+			return nil, errSyntax
 		}
 	}
 	n, err := strconv.ParseInt(string(r.in[start:whole]), 10, 64)
@@ -233,18 +235,18 @@ func (r *reader) str() (string, error) {
 		case c == '"':
 			s := r.in[start:r.at]
 			if !utf8.Valid(s) {
-				return "", r.fail()
+				return "", errSyntax
 			}
 			r.at++
 			return string(s), nil
 		case c == '\\':
 			return r.escaped(start)
 		case c < 0x20:
-			return "", r.fail()
+			return "", errSyntax
 		}
 		r.at++
 	}
-	return "", r.fail()
+	return "", errSyntax
 }
 
 func (r *reader) escaped(start int) (string, error) {
@@ -255,11 +257,11 @@ func (r *reader) escaped(start int) (string, error) {
 		switch {
 		case c == '"':
 			if !utf8.Valid(b) {
-				return "", r.fail()
+				return "", errSyntax
 			}
 			return string(b), nil
 		case c < 0x20:
-			return "", r.fail()
+			return "", errSyntax
 		case c != '\\':
 			b = append(b, c)
 			continue
@@ -289,7 +291,7 @@ func (r *reader) escaped(start int) (string, error) {
 			}
 			if utf16.IsSurrogate(u) {
 				if r.at+2 > len(r.in) || r.in[r.at] != '\\' || r.in[r.at+1] != 'u' {
-					return "", r.fail()
+					return "", errSyntax
 				}
 				r.at += 2
 				low, err := r.hex()
@@ -297,20 +299,20 @@ func (r *reader) escaped(start int) (string, error) {
 					return "", err
 				}
 				if u = utf16.DecodeRune(u, low); u == utf8.RuneError {
-					return "", r.fail()
+					return "", errSyntax
 				}
 			}
 			b = utf8.AppendRune(b, u)
 		default:
-			return "", r.fail()
+			return "", errSyntax
 		}
 	}
-	return "", r.fail()
+	return "", errSyntax
 }
 
 func (r *reader) hex() (rune, error) {
 	if r.at+4 > len(r.in) {
-		return 0, r.fail()
+		return 0, errSyntax
 	}
 	var u rune
 	for _, c := range r.in[r.at : r.at+4] {
@@ -322,7 +324,7 @@ func (r *reader) hex() (rune, error) {
 		case c >= 'A' && c <= 'F':
 			u = u<<4 | rune(c-'A'+10)
 		default:
-			return 0, r.fail()
+			return 0, errSyntax
 		}
 	}
 	r.at += 4

@@ -43,21 +43,17 @@ func (t *Type) compileRules(list []ruleYAML) error {
 	return nil
 }
 
-// judge returns the finding of the rule, or nil.
-func (r *rule) judge(kind string, s *Scope) (*Finding, error) {
+// broken reports whether the rule applies and does not hold.
+func (r *rule) broken(kind string, s *Scope) (bool, error) {
 	if len(r.kinds) > 0 && !slices.Contains(r.kinds, kind) {
-		return nil, nil
+		return false, nil
 	}
 	if r.when != nil {
 		applies, err := r.when.holds(s)
 		if err != nil || !applies {
-			return nil, err
+			return false, err
 		}
 	}
 	ok, err := r.that.holds(s)
-	if err != nil || ok {
-		return nil, err
-	}
-	f := r.finding
-	return &f, nil
+	return err == nil && !ok, err
 }

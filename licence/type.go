@@ -31,19 +31,27 @@ const (
 
 // KindSpec is what one kind of issue needs and makes.
 type KindSpec struct {
-	Name     string          `yaml:"-"`
-	Title    Text            `yaml:"title"`
-	Stock    bool            `yaml:"stock"`    // takes a number from stock
-	Replaces bool            `yaml:"replaces"` // names the licence that it replaces; other kinds may not
-	Content  string          `yaml:"content"`  // "new"; "same": exactly the replaced licence's
-	Paper    bool            `yaml:"paper"`    // repeats number and date of a paper; other kinds may not
-	Grounds  map[string]Text `yaml:"grounds"`  // closed list of grounds, one of which must be given; nil: free words
-	Parts    []string        `yaml:"parts"`    // made
-	Returned []string        `yaml:"returned"` // old parts that must have come back
+	Name     string   `yaml:"-"`
+	Title    Text     `yaml:"title"`
+	Stock    bool     `yaml:"stock"`    // takes a number from stock
+	Replaces bool     `yaml:"replaces"` // names the licence that it replaces; other kinds may not
+	Content  string   `yaml:"content"`  // "new"; "same": exactly the replaced licence's
+	Paper    bool     `yaml:"paper"`    // repeats number and date of a paper; other kinds may not
+	Parts    []string `yaml:"parts"`    // made
+	Returned []string `yaml:"returned"` // old parts that must have come back
+
+	// Grounds is the closed list of grounds, one of which must be given; nil: free words may be given.
+	Grounds map[string]Ground `yaml:"grounds"`
 
 	// The same once the matter is registered with the receiving authority: it keeps its part, and needs no other.
 	PartsIfRegistered    []string `yaml:"partsIfRegistered"`
 	ReturnedIfRegistered []string `yaml:"returnedIfRegistered"`
+}
+
+// Ground is one named ground of an exchange or a replacement.
+type Ground struct {
+	Text        `yaml:",inline"`
+	SameContent bool `yaml:"sameContent"` // the paper is at fault and not its content
 }
 
 // ClearField is a value that the credential carries in the clear, beside the root of the field tree.
