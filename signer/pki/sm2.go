@@ -1,0 +1,107 @@
+// Package pki is the certificates behind signatures: SM2 certificates and revocation lists in strict DER (GM/T 0015,
+// RFC 5280), their paths, and the demonstration authority's way to make them.
+package pki
+
+import (
+	"crypto/ecdsa"
+	"errors"
+	"fmt"
+	"math/big"
+
+	"github.com/emmansun/gmsm/sm2"
+	"github.com/emmansun/gmsm/sm3"
+	"github.com/emmansun/gmsm/smx509"
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+)
+
+// signerID is GM/T 0009-2012, 10: the identity of every signer, constant.
+const signerID = "1234567812345678"
+
+// ErrSignature says that a signature is not the key's over this message.
+var ErrSignature = errors.New("pki: the signature does not verify")
+
+// VerifyRS checks r‖s (64 bytes) over message with SM2 and SM3 (GB/T 32918.2-2016, 7). ErrSignature for everything but
+// a good signature, also for a key that is no point of the curve.
+func VerifyRS(pub *ecdsa.PublicKey, message, rs []byte) error {
+	if len(rs) != 64 {
+		return fmt.Errorf("%w: %d bytes", ErrSignature, len(rs))
+	}
+	if pub == nil || pub.Curve != sm2.P256() {
+		return fmt.Errorf("%w: not an SM2 key", ErrSignature)
+	}
+	der, err := SignatureDER(rs)
+	if err != nil {
+		return err
+	}
+	// r and s of 0 or beyond the order, and t = 0, are refused inside.
+	if !sm2.VerifyASN1WithSM2(pub, []byte(signerID), message, der) {
+		return ErrSignature
+	}
+	return nil
+}
+
+// SignatureDER turns r‖s into the SEQUENCE { r, s } of GM/T 0009-2012, 7.
+func SignatureDER(rs []byte) ([]byte, error) {
+	if len(rs) != 64 {
+		return nil, fmt.Errorf("%w: %d bytes", ErrSignature, len(rs))
+	}
+	var b cryptobyte.Builder
+	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1BigInt(new(big.Int).SetBytes(rs[:32]))
+		b.AddASN1BigInt(new(big.Int).SetBytes(rs[32:]))
+	})
+	return b.Bytes()
+}
+
+// SignatureRS is the way back; it refuses any DER that SignatureDER would not write.
+func SignatureRS(der []byte) ([]byte, error) {
+	in := cryptobyte.String(der)
+	var seq cryptobyte.String
+	var r, s big.Int
+	if !in.ReadASN1(&seq, asn1.SEQUENCE) || !in.Empty() || !seq.ReadASN1Integer(&r) || !seq.ReadASN1Integer(&s) ||
+		!seq.Empty() || r.Sign() <= 0 || s.Sign() <= 0 || r.BitLen() > 256 || s.BitLen() > 256 {
+		return nil, fmt.Errorf("%w: not SEQUENCE { r, s } in DER", ErrSignature)
+	}
+	rs := make([]byte, 64)
+	r.FillBytes(rs[:32])
+	s.FillBytes(rs[32:])
+	return rs, nil
+}
+
+// MarshalPublicKey returns the DER SubjectPublicKeyInfo.
+func MarshalPublicKey(pub *ecdsa.PublicKey) ([]byte, error) {
+	if pub == nil || pub.Curve != sm2.P256() {
+		return nil, errors.New("pki: not an SM2 key")
+	}
+	return smx509.MarshalPKIXPublicKey(pub)
+}
+
+// ParsePublicKey reads a DER SubjectPublicKeyInfo with an SM2 key and refuses any other encoding of it.
+func ParsePublicKey(der []byte) (*ecdsa.PublicKey, error) {
+	if len(der) > 256 {
+		return nil, errors.New("pki: not an SM2 public key")
+	}
+	key, err := smx509.ParsePKIXPublicKey(der)
+	if err != nil {
+		return nil, fmt.Errorf("pki: public key: %w", err)
+	}
+	pub, ok := key.(*ecdsa.PublicKey)
+	if !ok || pub.Curve != sm2.P256() {
+		return nil, errors.New("pki: not an SM2 public key")
+	}
+	again, err := smx509.MarshalPKIXPublicKey(pub)
+	if err != nil || string(again) != string(der) {
+		return nil, errors.New("pki: public key: not in DER")
+	}
+	return pub, nil
+}
+
+// PublicKeySM3 is SM3 of the DER SubjectPublicKeyInfo; zero for a key that is not SM2.
+func PublicKeySM3(pub *ecdsa.PublicKey) [32]byte {
+	der, err := MarshalPublicKey(pub)
+	if err != nil {
+		return [32]byte{}
+	}
+	return sm3.Sum(der)
+}
