@@ -49,7 +49,7 @@ func Check(t *Type, in Input) (Draft, []Finding, error) {
 	}
 	c.alias(document)
 	c.schema(document)
-	clean := len(c.findings) == 0
+	unsound := c.unsound()
 	name, _ := document["kind"].(string)
 	spec, ok := t.Kinds[name]
 	if !ok && name != "" {
@@ -61,11 +61,14 @@ func Check(t *Type, in Input) (Draft, []Finding, error) {
 	s := t.Scope(Values{Document: document, Issuer: in.Issuer, Now: in.Now, IssueTime: in.Now})
 	for i := range t.rules {
 		r := &t.rules[i]
-		applies, err := r.broken(name, s)
-		if err != nil && clean {
+		if r.readsAny(unsound) {
+			continue
+		}
+		broken, err := r.broken(name, s)
+		if err != nil {
 			return Draft{}, nil, fmt.Errorf("rule %s: %w", r.finding.Code, err)
 		}
-		if applies {
+		if broken {
 			c.findings = append(c.findings, r.finding)
 		}
 	}
@@ -107,6 +110,18 @@ func (c *checking) labelled(pointer string, text Text) Text {
 		return Text{l.ZH + "：" + text.ZH, l.EN + ": " + text.EN}
 	}
 	return text
+}
+
+// unsound lists the pointers that have faults already. A rule that reads one would only say the same again, or
+// something wrong. Keys that should not be there hurt nothing else.
+func (c *checking) unsound() []string {
+	var out []string
+	for _, f := range c.findings {
+		if !f.Warning && f.Code != "json.unknown-key" && f.Code != "json.duplicate-key" {
+			out = append(out, f.Pointer)
+		}
+	}
+	return out
 }
 
 // sort orders findings and drops repetitions: two branches of a schema may say the same thing.

@@ -7,8 +7,8 @@ import (
 	"github.com/emmansun/gmsm/sm3"
 )
 
-// Draft is a request that passed Check: nothing in it can change any more. The zero Draft is no draft, and every
-// method but Valid is useless on it.
+// Draft is a request that passed Check: nothing in it can change any more. The zero Draft is no draft; it can be made,
+// but not approved, and its methods return zero values.
 type Draft struct{ d *draft }
 
 type draft struct {
@@ -26,27 +26,39 @@ type draft struct {
 // Valid reports whether this is a draft at all.
 func (d Draft) Valid() bool { return d.d != nil }
 
+func (d Draft) get() *draft {
+	if d.d == nil {
+		return &draft{}
+	}
+	return d.d
+}
+
 // Digest is SM3 of Canonical. Approval names it, and idempotency compares it.
-func (d Draft) Digest() [32]byte { return d.d.digest }
+func (d Draft) Digest() [32]byte { return d.get().digest }
 
 // Canonical is the draft as it is recorded: canonical JSON (RFC 8785) of {"issuer", "request", "schemaVersion",
 // "type"}. Open reads it back.
-func (d Draft) Canonical() []byte { return append([]byte(nil), d.d.canonical...) }
+func (d Draft) Canonical() []byte { return append([]byte(nil), d.get().canonical...) }
 
 // Document is the canonical request, for rendering and search. It is a copy.
-func (d Draft) Document() map[string]any { return copyValue(d.d.document).(map[string]any) }
+func (d Draft) Document() map[string]any {
+	if d.d == nil {
+		return nil
+	}
+	return copyValue(d.d.document).(map[string]any)
+}
 
 // Warnings are the findings that a person confirms by approving, in order of pointers.
-func (d Draft) Warnings() []Finding { return append([]Finding(nil), d.d.warnings...) }
+func (d Draft) Warnings() []Finding { return append([]Finding(nil), d.get().warnings...) }
 
 // Kind is the word of the request: one of Type.Kinds.
-func (d Draft) Kind() string { return d.d.kind.Name }
+func (d Draft) Kind() string { return d.get().kind.Name }
 
 // KindSpec is what the type says of the kind.
-func (d Draft) KindSpec() KindSpec { return d.d.kind }
+func (d Draft) KindSpec() KindSpec { return d.get().kind }
 
 // Parts are the parts to be made: what the type's kind says for this request.
-func (d Draft) Parts() []PartSpec { return append([]PartSpec(nil), d.d.parts...) }
+func (d Draft) Parts() []PartSpec { return append([]PartSpec(nil), d.get().parts...) }
 
 // BusinessID is the issuer's own id of the matter, unique for one birth.
 func (d Draft) BusinessID() string { return d.text("businessId") }
@@ -59,6 +71,9 @@ func (d Draft) Grounds() string { return d.text("grounds") }
 
 // Returned are the old parts that the request says have come back, in the order of the type's parts.
 func (d Draft) Returned() []string {
+	if d.d == nil {
+		return nil
+	}
 	m, _ := d.d.document["returned"].(map[string]any)
 	var out []string
 	for _, p := range d.d.t.Parts {
@@ -71,23 +86,23 @@ func (d Draft) Returned() []string {
 
 // Paper returns number and date (YYYY-MM-DD) of the paper that a backfile repeats, "" for other kinds.
 func (d Draft) Paper() (number, issueDate string) {
-	p, _ := d.d.document["paper"].(map[string]any)
+	p, _ := d.get().document["paper"].(map[string]any)
 	number, _ = p["number"].(string)
 	issueDate, _ = p["issueDate"].(string)
 	return number, issueDate
 }
 
 // Type is the licence type.
-func (d Draft) Type() *Type { return d.d.t }
+func (d Draft) Type() *Type { return d.get().t }
 
 // Issuer is the organisation that will sign.
-func (d Draft) Issuer() Organisation { return d.d.issuer }
+func (d Draft) Issuer() Organisation { return d.get().issuer }
 
 // Clerk is the person who entered the request.
-func (d Draft) Clerk() string { return d.d.clerk }
+func (d Draft) Clerk() string { return d.get().clerk }
 
 func (d Draft) text(key string) string {
-	s, _ := d.d.document[key].(string)
+	s, _ := d.get().document[key].(string)
 	return s
 }
 

@@ -2,9 +2,12 @@ package licence
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/ext"
@@ -119,20 +122,65 @@ func timeText(t time.Time) string { return t.In(Zone).Format(time.RFC3339) }
 type Expression struct {
 	source  string
 	program cel.Program
+	reads   []string // pointers into the request
 }
 
 // Compile compiles a CEL expression over the request's top-level keys, the variables of Values and the functions
-// documented in functions.go. Errors wrap ErrType.
+// documented in functions.go. A name that the schema does not have is an error. Errors wrap ErrType.
 func (t *Type) Compile(source string) (*Expression, error) {
-	ast, issues := t.env.env.Compile(source)
+	checked, issues := t.env.env.Compile(source)
 	if err := issues.Err(); err != nil {
 		return nil, fmt.Errorf("%w: expression %q: %v", ErrType, source, err)
 	}
-	p, err := t.env.env.Program(ast, cel.EvalOptions(cel.OptOptimize))
+	p, err := t.env.env.Program(checked, cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
 		return nil, fmt.Errorf("%w: expression %q: %v", ErrType, source, err)
 	}
-	return &Expression{source, p}, nil
+	x := &Expression{source: source, program: p, reads: t.readsOf(checked.NativeRep())}
+	for _, r := range x.reads {
+		if !t.holdsPointer(r) {
+			return nil, fmt.Errorf("%w: expression %q: the schema has no %s", ErrType, source, r)
+		}
+	}
+	return x, nil
+}
+
+// readsOf lists what an expression reads of the request: the longest chains of names that begin with a top-level key.
+func (t *Type) readsOf(a *ast.AST) []string {
+	var out []string
+	inner := map[int64]bool{}
+	ast.PreOrderVisit(a.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if inner[e.ID()] {
+			return
+		}
+		pointer := ""
+		for e.Kind() == ast.SelectKind {
+			pointer = "/" + escapePointer(e.AsSelect().FieldName()) + pointer
+			e = e.AsSelect().Operand()
+			inner[e.ID()] = true
+		}
+		if e.Kind() != ast.IdentKind {
+			return
+		}
+		if _, ok := t.top[e.AsIdent()]; ok {
+			out = append(out, "/"+escapePointer(e.AsIdent())+pointer)
+		}
+	}))
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// holdsPointer reports whether the pointer is a value or an object of the schema.
+func (t *Type) holdsPointer(pointer string) bool {
+	if _, ok := t.Labels[pointer]; ok {
+		return true
+	}
+	for p := range t.Labels {
+		if strings.HasPrefix(p, pointer+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // Source is the expression's text.

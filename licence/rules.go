@@ -3,6 +3,7 @@ package licence
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // rule is a cross-field rule of a type: when it applies, that must hold.
@@ -10,6 +11,7 @@ type rule struct {
 	finding    Finding
 	kinds      []string
 	when, that *Expression
+	reads      []string // by when and that
 }
 
 func (t *Type) compileRules(list []ruleYAML) error {
@@ -38,9 +40,25 @@ func (t *Type) compileRules(list []ruleYAML) error {
 		if r.that, err = t.Compile(y.That); err != nil {
 			return fmt.Errorf("rule %s: %w", y.Code, err)
 		}
+		r.reads = slices.Clone(r.that.reads)
+		if r.when != nil {
+			r.reads = append(r.reads, r.when.reads...)
+		}
 		t.rules = append(t.rules, r)
 	}
 	return nil
+}
+
+// readsAny reports whether the rule reads one of the values, or something above or below it.
+func (r *rule) readsAny(pointers []string) bool {
+	for _, p := range pointers {
+		for _, q := range r.reads {
+			if p == q || strings.HasPrefix(p, q+"/") || strings.HasPrefix(q, p+"/") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // broken reports whether the rule applies and does not hold.

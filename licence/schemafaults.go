@@ -25,15 +25,16 @@ func (c *checking) schema(document map[string]any) {
 	err := c.t.schema.Validate(document)
 	var v *jsonschema.ValidationError
 	if errors.As(err, &v) {
-		c.schemaFaults(v)
+		c.schemaFaults(v, c.unsound())
 	}
 }
 
-// schemaFaults turns the library's tree of errors into findings in our words: the library's own hold values.
-func (c *checking) schemaFaults(v *jsonschema.ValidationError) {
+// schemaFaults turns the library's tree of errors into findings in our words: the library's own hold values. What the
+// reader found at fault already is left alone.
+func (c *checking) schemaFaults(v *jsonschema.ValidationError, told []string) {
 	if len(v.Causes) > 0 {
 		for _, cause := range v.Causes {
-			c.schemaFaults(cause)
+			c.schemaFaults(cause, told)
 		}
 		return
 	}
@@ -42,6 +43,9 @@ func (c *checking) schemaFaults(v *jsonschema.ValidationError) {
 		b.WriteString("/" + escapePointer(k))
 	}
 	pointer := b.String()
+	if slices.Contains(told, pointer) {
+		return
+	}
 	plain := func(code string) { c.add(pointer, code, c.labelled(pointer, schemaTexts[code]), "") }
 	switch k := v.ErrorKind.(type) {
 	case *kind.Required:
