@@ -201,7 +201,7 @@ func (c *checking) text(pointer, s string) {
 	for _, r := range s {
 		switch {
 		case r >= 0x4E00 && r <= 0x9FEF || r >= 0x20 && r < 0x7F:
-		case !unicode.IsPrint(r):
+		case !unicode.IsPrint(r) || unicode.In(r, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point):
 			visible = false
 		case !IsGB18030Hanzi(r) && r != '〇' && unicode.Is(unicode.Han, r):
 			printable = false

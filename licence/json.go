@@ -31,6 +31,9 @@ type reader struct {
 	text   func(pointer, s string)
 }
 
+// unnamed is the pointer of all that stands below an unknown key: the key is the fault, nothing below it is judged.
+const unnamed = "?"
+
 // The reader's two errors are the codes of their findings.
 var (
 	errSyntax = errors.New("json.syntax")
@@ -85,7 +88,7 @@ func (r *reader) value(pointer string, depth int) (any, error) {
 		return r.object(pointer, depth+1)
 	case c == '"':
 		s, err := r.str()
-		if err == nil {
+		if err == nil && pointer != unnamed {
 			r.text(pointer, s)
 		}
 		return s, err
@@ -118,10 +121,12 @@ func (r *reader) object(pointer string, depth int) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		below := pointer
+		below := unnamed
 		if k, ok := r.known[key]; ok {
 			key = k
-			below = pointer + "/" + escapePointer(k)
+			if pointer != unnamed {
+				below = pointer + "/" + escapePointer(k)
+			}
 		}
 		if r.space(); r.at >= len(r.in) || r.in[r.at] != ':' {
 			return nil, errSyntax
@@ -132,7 +137,9 @@ func (r *reader) object(pointer string, depth int) (any, error) {
 			return nil, err
 		}
 		if _, twice := m[key]; twice {
-			r.note(below, "json.duplicate-key")
+			if below != unnamed {
+				r.note(below, "json.duplicate-key")
+			}
 		} else {
 			m[key] = v
 		}
@@ -160,7 +167,7 @@ func (r *reader) array(pointer string, depth int) (any, error) {
 		return a, nil
 	}
 	for {
-		v, err := r.value(pointer+"/"+strconv.Itoa(len(a)), depth)
+		v, err := r.value(pointer, depth) // no licence type has arrays: the whole is at fault
 		if err != nil {
 			return nil, err
 		}
@@ -220,7 +227,9 @@ func (r *reader) number(pointer string) (any, error) {
 	}
 	n, err := strconv.ParseInt(string(r.in[start:whole]), 10, 64)
 	if r.at != whole || err != nil || n > maxInteger || n < -maxInteger || n == 0 && r.in[start] == '-' {
-		r.note(pointer, "json.integer")
+		if pointer != unnamed {
+			r.note(pointer, "json.integer")
+		}
 		return int64(0), nil
 	}
 	return n, nil

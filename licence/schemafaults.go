@@ -84,9 +84,9 @@ func (c *checking) schemaFaults(v *jsonschema.ValidationError, told []string) {
 func (c *checking) unknownKeys(pointer string, keys []string) {
 	var meant []string
 	for _, k := range keys {
-		best, distance := "", 3
+		best, distance := "", 3 // two slips of the pen at most
 		for known := range c.t.known {
-			if d := editDistance(k, known, distance); d < distance || d == distance && best != "" && known < best {
+			if d := editDistance(k, known, 3); d < distance || d == distance && d < 3 && known < best {
 				best, distance = known, d
 			}
 		}
