@@ -153,6 +153,8 @@ func (c *compiler) element(e elementYAML, depth int) error {
 		return c.elements(group, depth+1)
 	case e.Border != nil:
 		return c.border(*e.Border)
+	case e.Rosette != nil:
+		return c.rosette(*e.Rosette)
 	case e.Specimen != nil:
 		return c.specimen(*e.Specimen)
 	case e.Rect != nil:
@@ -194,6 +196,20 @@ func (c *compiler) border(b borderYAML) error {
 		}
 	}
 	c.draw = append(c.draw, func() { c.easel.border(b) })
+	return nil
+}
+
+func (c *compiler) rosette(r rosetteYAML) error {
+	for i := range r.Colours {
+		var err error
+		if r.Colours[i], err = c.colour(r.Colours[i], "line"); err != nil {
+			return err
+		}
+	}
+	if r.Petals < 3 || r.Petals > 96 {
+		return fmt.Errorf("%w: a rosette has 3 to 96 petals", ErrLayout)
+	}
+	c.draw = append(c.draw, func() { c.easel.rosette(r) })
 	return nil
 }
 
@@ -259,6 +275,9 @@ func (c *compiler) text(t textYAML) error {
 		if text = t.EN; !c.part.English {
 			return nil
 		}
+	}
+	if t.Specimen && !c.sheet.specimen {
+		return nil
 	}
 	colour, err := c.colour(t.Colour, "ink")
 	if err != nil {

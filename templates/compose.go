@@ -46,7 +46,9 @@ type writer struct {
 	objects
 	pen   *pen
 	fonts fontWriter
+	codes *qrEncoder
 	text  []byte
+	rows  []byte
 }
 
 // file writes the whole file of a part whose page is drawn: single revision, objects 1 to K in order, the signature
@@ -54,12 +56,7 @@ type writer struct {
 func (w *writer) file(s *sheet, p *Part, qr *symbol) (*Unsigned, error) {
 	w.reset()
 	w.b = append(w.b, "%PDF-1.7\n%\xE2\xE3\xCF\xD3\n"...)
-	var faces []int
-	for face, cut := range w.pen.cuts {
-		if cut != nil && cut.Len() > 1 {
-			faces = append(faces, face)
-		}
-	}
+	faces := w.pen.used
 	page := 2 + len(s.offsets)
 	metadata, spec, widget, image := page+1, page+2, page+4, page+5
 	content := image
@@ -79,8 +76,8 @@ func (w *writer) file(s *sheet, p *Part, qr *symbol) (*Unsigned, error) {
 
 	w.begin()
 	w.put("<</Type/Page/Parent ", 2, "/MediaBox[0 0 ", s.width*mm, " ", s.height*mm, "]/Resources<</Font<</F1 ", s.fonts[0], "/F2 ", s.fonts[1])
-	for i, face := range faces {
-		w.put("/", resourceName(staticFaces+face), " ", fonts+objectsPerFont*i)
+	for i := range faces {
+		w.put("/", resourceNames[staticFaces+i], " ", fonts+objectsPerFont*i)
 	}
 	w.put(">>")
 	if qr != nil {

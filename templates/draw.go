@@ -62,10 +62,11 @@ func (w *writer) code(s *sheet, p *Part) (*symbol, error) {
 	if len(s.codes) == 0 {
 		return nil, nil
 	}
-	qr, err := encodeQR(p.Code)
+	qr, err := w.codes.encode(p.Code, w.rows)
 	if err != nil {
 		return nil, err
 	}
+	w.rows = qr.rows
 	w.pen.fill([3]int{})
 	for _, c := range s.codes {
 		module := c.Size / float64(qr.core)
@@ -152,7 +153,7 @@ func (b *barcode) draw(p *pen, document map[string]any, scope *licence.Scope) er
 	if err != nil || !ok {
 		return err
 	}
-	width, err := p.width(text, bold, b.Size, "number")
+	width, err := p.width(text, regular, b.Size, "number")
 	if err != nil {
 		return err
 	}
@@ -160,7 +161,7 @@ func (b *barcode) draw(p *pen, document map[string]any, scope *licence.Scope) er
 	count := float64(len(text))
 	x := b.X + (b.W-width-space*(count-1))/2
 	p.b = append(appendNumber(p.b, space*mm), " Tc\n"...)
-	if err := p.text(x, b.Y+b.H-b.Bars-2.1, text, bold, b.Size, "number"); err != nil {
+	if err := p.text(x, b.Y+b.H-b.Bars-1.75, text, regular, b.Size, "number"); err != nil {
 		return err
 	}
 	p.op("0 Tc")

@@ -14,7 +14,7 @@ type fontWriter struct {
 	file, cmap, set []byte
 }
 
-// write writes the six objects of a subset, the Type0 font first. pack is deflateSmall or appendDeflated's like.
+// write writes the six objects of a subset, the Type0 font first; small asks for the tightest packing.
 //
 // ISO 19005-3 6.2.11: the file is embedded (FontFile2), CIDToGIDMap is Identity, CIDSet names every glyph, ToUnicode
 // gives every glyph that is shown its character, supplementary planes as surrogate pairs.
@@ -49,11 +49,10 @@ func (w *fontWriter) write(o *objects, s *truetype.Subset, name string, small bo
 	w.set = appendCIDSet(w.set[:0], s.Len())
 	if small {
 		o.stream(length+"/Filter/FlateDecode", deflateSmall(w.file))
-		o.stream("/Filter/FlateDecode", deflateSmall(w.cmap))
 	} else {
 		o.deflated(length, w.file)
-		o.deflated("", w.cmap)
 	}
+	o.stream("", w.cmap) // packing it would cost more time than it saves room
 	o.stream("", w.set)
 	return nil
 }
@@ -116,7 +115,7 @@ func appendToUnicode(b []byte, s *truetype.Subset) []byte {
 			if r == 0 {
 				continue
 			}
-			b = append(appendHex16(append(b, '<'), uint16(i)), "> <"...)
+			b = append(appendHex16(append(b, '<'), uint16(i)), "><"...)
 			b = append(appendRuneUTF16(b, r), ">\n"...)
 			written++
 		}

@@ -40,6 +40,7 @@ type boxYAML struct {
 type elementYAML struct {
 	Use      string        `yaml:"use"` // a group, in place
 	Border   *borderYAML   `yaml:"border"`
+	Rosette  *rosetteYAML  `yaml:"rosette"`
 	Specimen *specimenYAML `yaml:"specimen"`
 	Rect     *rectYAML     `yaml:"rect"`
 	Line     *lineYAML     `yaml:"line"`
@@ -57,6 +58,16 @@ type elementYAML struct {
 type borderYAML struct {
 	boxYAML `yaml:",inline"`
 	Band    float64   `yaml:"band"`
+	Colours [2]string `yaml:"colours"`
+}
+
+// rosetteYAML is a round guilloche.
+type rosetteYAML struct {
+	X       float64   `yaml:"x"` // centre
+	Y       float64   `yaml:"y"`
+	Radius  float64   `yaml:"radius"`
+	Petals  int       `yaml:"petals"`
+	Width   float64   `yaml:"width"`
 	Colours [2]string `yaml:"colours"`
 }
 
@@ -97,6 +108,7 @@ type textYAML struct {
 	Space    float64 `yaml:"space"` // between characters, in millimetres
 	Colour   string  `yaml:"colour"`
 	Vertical bool    `yaml:"vertical"` // characters stand one below the other
+	Specimen bool    `yaml:"specimen"` // drawn on specimens only
 }
 
 // labelYAML names a value: Chinese 9 pt on the value's line, English 6 pt below it.

@@ -18,6 +18,7 @@ type pen struct {
 	fam    *family
 	static *[2]*truetype.Subset // glyphs that the sheet's static fonts have anyway; read only
 	cuts   [faceCount]*truetype.Subset
+	used   []int // faces that have shown a character beyond the static fonts, in order: they become F3, F4, …
 	height float64 // of the page, mm
 
 	face     int // resource that is set inside the text object, -1 for none
@@ -28,7 +29,7 @@ type pen struct {
 func newPen(fam *family) *pen { return &pen{fam: fam} }
 
 func (p *pen) reset(static *[2]*truetype.Subset, height float64) {
-	p.b, p.static, p.height = p.b[:0], static, height
+	p.b, p.used, p.static, p.height = p.b[:0], p.used[:0], static, height
 	for _, c := range p.cuts {
 		if c != nil {
 			c.Reset()
@@ -38,9 +39,20 @@ func (p *pen) reset(static *[2]*truetype.Subset, height float64) {
 }
 
 // Resources of a page: the static fonts F1 and F2, then one for each face that a value needed beyond them.
-func resourceName(face int) string { return [...]string{"F1", "F2", "F3", "F4", "F5", "F6"}[face] }
+var resourceNames = [...]string{"F1", "F2", "F3", "F4", "F5", "F6"}
 
 const staticFaces = 2
+
+// resource names the font of a face that the static fonts do not have.
+func (p *pen) resource(face int) int {
+	for i, f := range p.used {
+		if f == face {
+			return staticFaces + i
+		}
+	}
+	p.used = append(p.used, face)
+	return staticFaces + len(p.used) - 1
+}
 
 // glyph finds a character: the resource that shows it, its number there, its width in thousandths of an em.
 func (p *pen) glyph(r rune, weight int, field string) (resource int, n uint16, advance int, err error) {
@@ -63,7 +75,7 @@ func (p *pen) glyph(r rune, weight int, field string) (resource int, n uint16, a
 	if !ok {
 		return 0, 0, 0, fmt.Errorf("%w: %s", ErrTooLong, field)
 	}
-	return staticFaces + face, n, p.cuts[face].Advance(int(n)), nil
+	return p.resource(face), n, p.cuts[face].Advance(int(n)), nil
 }
 
 // width of a text in millimetres.
@@ -152,7 +164,7 @@ func (p *pen) show(text string, weight int, field string) error {
 			if p.face >= 0 {
 				p.b = append(p.b, ">Tj"...)
 			}
-			p.b = append(append(append(p.b, '/'), resourceName(face)...), ' ')
+			p.b = append(append(append(p.b, '/'), resourceNames[face]...), ' ')
 			p.b = append(appendNumber(p.b, p.fontSize), " Tf<"...)
 			p.face = face
 		}

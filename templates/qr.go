@@ -2,15 +2,16 @@ package templates
 
 import (
 	"fmt"
+	"sync"
 
-	"rsc.io/qr"
+	"rsc.io/qr/coding"
 )
 
 // quiet is the white frame of a QR code, in modules (ISO/IEC 18004 5.3.8).
 const quiet = 4
 
-// maxQRSide is the side of version 20 in modules: what a phone reads from paper at 38 mm.
-const maxQRSide = 17 + 4*20
+// maxQRVersion is what a phone still reads from paper at 38 mm.
+const maxQRVersion = 20
 
 // symbol is a QR code as rows of bits, 1 for dark, with its quiet zone.
 type symbol struct {
@@ -19,25 +20,66 @@ type symbol struct {
 	rows []byte
 }
 
-// encodeQR makes the code of a text, with error correction M, or L where M would take more than version 20.
-func encodeQR(text string) (*symbol, error) {
-	for _, level := range [...]qr.Level{qr.M, qr.L} {
-		c, err := qr.Encode(text, level)
-		if err != nil || c.Size > maxQRSide {
-			continue
+// qrEncoder makes QR codes; the plans of their patterns are drawn up once for each version and level.
+type qrEncoder struct {
+	plans [2][maxQRVersion + 1]func() (*coding.Plan, error)
+}
+
+// Correction levels, the stronger first: L only where M would take more than version 20.
+var qrLevels = [2]coding.Level{coding.M, coding.L}
+
+func newQREncoder() *qrEncoder {
+	e := &qrEncoder{}
+	for i, level := range qrLevels {
+		for v := range e.plans[i] {
+			e.plans[i][v] = sync.OnceValues(func() (*coding.Plan, error) { return coding.NewPlan(coding.Version(v), level, 0) })
 		}
-		s := &symbol{side: c.Size + 2*quiet, core: c.Size}
-		stride := (s.side + 7) / 8
-		s.rows = make([]byte, stride*s.side)
-		for y := range c.Size {
-			row := s.rows[(y+quiet)*stride:]
-			for x := range c.Size {
-				if c.Black(x, y) {
-					row[(x+quiet)/8] |= 0x80 >> ((x + quiet) & 7)
-				}
+	}
+	return e
+}
+
+// encode makes the code of a text. The rows go into buf if it is large enough.
+func (e *qrEncoder) encode(text string, buf []byte) (*symbol, error) {
+	var enc coding.Encoding = coding.Alpha(text)
+	if enc.Check() != nil {
+		enc = coding.String(text)
+	}
+	for i, level := range qrLevels {
+		for v := coding.Version(1); v <= maxQRVersion; v++ {
+			if enc.Bits(v) > v.DataBytes(level)*8 {
+				continue
+			}
+			plan, err := e.plans[i][v]()
+			if err != nil {
+				return nil, fmt.Errorf("templates: QR code: %w", err)
+			}
+			c, err := plan.Encode(enc)
+			if err != nil {
+				return nil, fmt.Errorf("templates: QR code: %w", err)
+			}
+			return framed(c, buf), nil
+		}
+	}
+	return nil, fmt.Errorf("%w: the code of %d characters is more than a QR code of version %d holds", ErrTooLong, len(text), maxQRVersion)
+}
+
+// framed puts the quiet zone around a code: every row moves by four bits.
+func framed(c *coding.Code, buf []byte) *symbol {
+	s := &symbol{side: c.Size + 2*quiet, core: c.Size}
+	stride := (s.side + 7) / 8
+	if cap(buf) < stride*s.side {
+		buf = make([]byte, stride*s.side)
+	}
+	s.rows = buf[:stride*s.side]
+	clear(s.rows)
+	for y := range c.Size {
+		row, from := s.rows[(y+quiet)*stride:][:stride], c.Bitmap[y*c.Stride:][:(c.Size+7)/8]
+		for i, b := range from {
+			row[i] |= b >> quiet
+			if i+1 < stride {
+				row[i+1] |= b << (8 - quiet)
 			}
 		}
-		return s, nil
 	}
-	return nil, fmt.Errorf("%w: the code of %d characters is more than a QR code of version 20 holds", ErrTooLong, len(text))
+	return s
 }

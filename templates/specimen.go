@@ -6,6 +6,8 @@ func (e *easel) specimen(s specimenYAML, colour string) {
 	e.stroke(colour, 0.3)
 	e.pdf.TransformBegin()
 	e.pdf.TransformRotate(s.Angle, s.X, s.Y)
+	// For search and copying the mark is one word, not letters strewn over the page.
+	e.pdf.RawWriteStr(string(append(appendUTF16([]byte("/Span<</ActualText"), "样张 SPECIMEN"), ">>BDC"...)))
 	e.pdf.SetTextRenderingMode(1)
 	e.text(s.X, s.Y+s.Size*0.14, "样张", bold, s.Size*em, s.Size*0.12, "centre", colour)
 	width := e.width("样张", bold, s.Size*em, s.Size*0.12)
@@ -13,5 +15,6 @@ func (e *easel) specimen(s specimenYAML, colour string) {
 	size := 100 * width / natural
 	e.text(s.X, s.Y+s.Size*0.14+size/em*0.92, "SPECIMEN", bold, size, 0, "centre", colour)
 	e.pdf.SetTextRenderingMode(0)
+	e.pdf.RawWriteStr("EMC")
 	e.pdf.TransformEnd()
 }

@@ -162,7 +162,7 @@ func (e *easel) close() ([]byte, error) {
 	for weight, name := range [][]byte{bytes.Clone(names[0]), bytes.Clone(names[1])} {
 		content = bytes.ReplaceAll(content, name, []byte("/"+staticFontNames[weight]+" "))
 	}
-	return append(append([]byte("q\n"), bytes.TrimSpace(content)...), "\nQ\n"...), nil
+	return append(append([]byte("q\n"), tidy(content)...), "Q\n"...), nil
 }
 
 // plainStream returns the bytes of an uncompressed stream object of fpdf's.

@@ -33,6 +33,7 @@ type Options struct {
 // Set is the licence types at hand, ready to be drawn. It is safe for concurrent use.
 type Set struct {
 	family  *family
+	codes   *qrEncoder
 	types   map[string]*entry
 	names   []string
 	writers sync.Pool
@@ -77,8 +78,8 @@ func Load(o Options) (*Set, error) {
 			return nil, fmt.Errorf("templates: %w", err)
 		}
 	}
-	s := &Set{family: newFamily(o.FontDirs), types: map[string]*entry{}}
-	s.writers.New = func() any { return &writer{pen: newPen(s.family)} }
+	s := &Set{family: newFamily(o.FontDirs), codes: newQREncoder(), types: map[string]*entry{}}
+	s.writers.New = func() any { return &writer{pen: newPen(s.family), codes: s.codes} }
 	folders, err := fs.ReadDir(types, ".")
 	if err != nil {
 		return nil, fmt.Errorf("templates: %w", err)
