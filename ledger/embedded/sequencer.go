@@ -474,3 +474,16 @@ func (s *Sequencer) Receipt(ctx context.Context, index uint64) ([]byte, error) {
 	}
 	return r.Encode()
 }
+
+// Audited is the log as this sequencer's store and tiles have it, for ledger.Audit. Known, Trust and Progress are the
+// caller's to add.
+func (s *Sequencer) Audited(ctx context.Context) (ledger.Audited, error) {
+	head, err := s.store.Head(ctx)
+	if err != nil {
+		return ledger.Audited{}, fmt.Errorf("embedded: head: %w", err)
+	}
+	return ledger.Audited{
+		Origin: s.origin, Size: head.Size, Body: head.Body,
+		Entries: s.store.Entries, Published: s.store.SignedAfter, Tile: s.tiles.Get,
+	}, nil
+}

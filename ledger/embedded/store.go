@@ -47,7 +47,7 @@ type Store interface {
 	// Append commits the whole batch or nothing, and is durable on return. ErrFenced, and nothing written, unless the log
 	// has exactly ExpectedSize entries. After any other error the outcome is unknown: the caller reads Head again.
 	Append(ctx context.Context, b Batch) error
-	// Entries returns the bytes of the entries from … to-1, in order; an error if the log is shorter.
+	// Entries returns the bytes of the entries from … to-1, in order; fewer if one is missing: those before the first gap.
 	Entries(ctx context.Context, from, to uint64) ([][]byte, error)
 	// IndexOf finds an entry by the hash of its bytes.
 	IndexOf(ctx context.Context, hash [32]byte) (index uint64, found bool, err error)
