@@ -183,9 +183,10 @@ func Open(canonical []byte) (Recorded, error) {
 	if len(canonical) > 2*MaxRequest {
 		return bad("is too long")
 	}
-	r := reader{in: canonical} // knows no key, so it notes nothing: what it would note does not re-encode the same
+	faults := false
+	r := reader{in: canonical, note: func(string, string) { faults = true }, text: func(string, string) {}}
 	v, err := r.document()
-	if err != nil {
+	if err != nil || faults {
 		return bad("cannot be read")
 	}
 	again, err := CanonicalJSON(v)

@@ -26,7 +26,7 @@ type reader struct {
 	in     []byte
 	at     int
 	values int
-	known  map[string]string // its own interning of keys, too
+	known  map[string]string // each known key by itself; nil: every key is known
 	note   func(pointer, code string)
 	text   func(pointer, s string)
 }
@@ -122,10 +122,12 @@ func (r *reader) object(pointer string, depth int) (any, error) {
 			return nil, err
 		}
 		below := unnamed
-		if k, ok := r.known[key]; ok {
-			key = k
+		if k, ok := r.known[key]; ok || r.known == nil {
+			if ok {
+				key = k // the one string for all documents
+			}
 			if pointer != unnamed {
-				below = pointer + "/" + escapePointer(k)
+				below = pointer + "/" + escapePointer(key)
 			}
 		}
 		if r.space(); r.at >= len(r.in) || r.in[r.at] != ':' {
