@@ -2,24 +2,18 @@ package pki
 
 import (
 	"bytes"
-	"context"
-	"crypto"
 	"crypto/ecdsa"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"errors"
 	"fmt"
-	"io"
 	"math/big"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/emmansun/gmsm/sm3"
 	"github.com/emmansun/gmsm/smx509"
-	"golang.org/x/crypto/cryptobyte"
-	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 
-	"github.com/elicence/elicence/signer"
 	"github.com/elicence/elicence/signer/purpose"
 )
 
@@ -29,43 +23,42 @@ const MaxCertificate = 16 << 10
 // ErrCertificate says that bytes are not a certificate of the kind that we accept.
 var ErrCertificate = errors.New("pki: not an SM2 certificate in DER")
 
-// Object identifiers of the demonstration PKI, under 2.999, the arc that ITU-T X.660 keeps for examples: nothing under
-// it can be mistaken for a registered meaning. A production CA has its own; there the trust file says what a
-// certificate is for, and Purpose returns "".
-var (
-	oidDemonstration = asn1.ObjectIdentifier{2, 999, 156, 1, 1}
-	oidPurposes      = map[purpose.Purpose]asn1.ObjectIdentifier{
-		purpose.Documents:            {2, 999, 156, 2, 1},
-		purpose.Events:               {2, 999, 156, 2, 2},
-		purpose.Checkpoints:          {2, 999, 156, 2, 3},
-		purpose.StatusLists:          {2, 999, 156, 2, 4},
-		purpose.TrustFiles:           {2, 999, 156, 2, 5},
-		purpose.CertificateAuthority: {2, 999, 156, 2, 6},
-	}
-	// organizationIdentifier, ITU-T X.520: holds the unified social credit code.
-	oidOrganisationIdentifier = asn1.ObjectIdentifier{2, 5, 4, 97}
-)
-
 // demonstrationUnit is the mark that people see when they open a demonstration certificate.
 const demonstrationUnit = "DEMONSTRATION 样张"
 
-// Certificate is one parsed certificate. It is immutable and safe for concurrent use.
+// Certificate is one parsed certificate. It is immutable and safe for concurrent use. Callers that see the same
+// certificate often should keep it, by its SM3: a kept one remembers which CA's signature was good.
 type Certificate struct {
 	c             *smx509.Certificate
 	sum           [32]byte
 	public        *ecdsa.PublicKey
+	rs            []byte // the CA's signature
 	organisation  string
 	purpose       purpose.Purpose
 	demonstration bool
+
+	signedBy atomic.Pointer[[32]byte] // SM3 of the CA certificate that was last found to have signed this one
 }
 
-// ParseCertificate reads one X.509 version 3 certificate with an SM2 key, signed with SM2 and SM3. Anything else, any
-// byte behind it and any encoding that is not DER is ErrCertificate. It never panics.
-func ParseCertificate(der []byte) (_ *Certificate, err error) {
+// ParseCertificate reads one X.509 version 3 certificate with an SM2 key, signed with SM2 and SM3 (GM/T 0015). Anything
+// else, any byte that no field accounts for, any encoding that is not DER, and critical extensions that are not acted
+// upon are ErrCertificate. It never panics, and looks at MaxCertificate bytes at most.
+func ParseCertificate(der []byte) (*Certificate, error) {
 	if len(der) == 0 || len(der) > MaxCertificate {
 		return nil, fmt.Errorf("%w: %d bytes", ErrCertificate, len(der))
 	}
 	if err := checkDER(der, 0); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCertificate, err)
+	}
+	tbs, algorithm, rs, err := readSigned(der)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCertificate, err)
+	}
+	extensions, err := checkTBSCertificate(tbs, algorithm)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCertificate, err)
+	}
+	if err := checkCertificateExtensions(extensions); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCertificate, err)
 	}
 	parsed, err := smx509.ParseCertificate(bytes.Clone(der))
@@ -76,66 +69,44 @@ func ParseCertificate(der []byte) (_ *Certificate, err error) {
 	if !ok || parsed.Version != 3 || parsed.SignatureAlgorithm != smx509.SM2WithSM3 {
 		return nil, fmt.Errorf("%w: version, key or signature algorithm", ErrCertificate)
 	}
+	// Curves named by their parameters and compressed points are read by smx509, but they are second encodings.
 	if spki, err := MarshalPublicKey(pub); err != nil || !bytes.Equal(spki, parsed.RawSubjectPublicKeyInfo) {
 		return nil, fmt.Errorf("%w: public key", ErrCertificate)
 	}
-	if _, err := SignatureRS(parsed.Signature); err != nil {
-		return nil, fmt.Errorf("%w: signature value", ErrCertificate)
-	}
-	if len(parsed.UnhandledCriticalExtensions) > 0 {
-		return nil, fmt.Errorf("%w: a critical extension that is not understood", ErrCertificate)
-	}
-	c := &Certificate{c: parsed, sum: sm3.Sum(der), public: pub}
-	for _, n := range parsed.Subject.Names {
-		if n.Type.Equal(oidOrganisationIdentifier) {
-			s, ok := n.Value.(string)
-			if !ok || c.organisation != "" {
-				return nil, fmt.Errorf("%w: organizationIdentifier", ErrCertificate)
-			}
-			c.organisation = s
-		}
-	}
-	for _, id := range parsed.UnknownExtKeyUsage {
-		for p, want := range oidPurposes {
-			if !id.Equal(want) {
-				continue
-			}
-			if c.purpose != "" {
-				return nil, fmt.Errorf("%w: two purposes", ErrCertificate)
-			}
-			c.purpose = p
-		}
-	}
-	for _, e := range parsed.Extensions {
-		c.demonstration = c.demonstration || e.Id.Equal(oidDemonstration)
+	c := &Certificate{c: parsed, sum: sm3.Sum(der), public: pub, rs: rs}
+	if err := c.readMarks(extensions); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCertificate, err)
 	}
 	return c, nil
 }
 
-// checkDER holds every length to the shortest form and every constructed value to its parts; smx509 is more lenient in
-// places that a second encoding could hide in.
-func checkDER(b []byte, depth int) error {
-	if depth > 32 {
-		return errors.New("nested too deeply")
-	}
-	in := cryptobyte.String(b)
-	for !in.Empty() {
-		var element cryptobyte.String
-		var tag cbasn1.Tag
-		if !in.ReadAnyASN1Element(&element, &tag) {
-			return errors.New("not DER")
-		}
-		if tag&0x20 == 0 {
-			continue
-		}
-		var inner cryptobyte.String
-		if !element.ReadAnyASN1(&inner, &tag) {
-			return errors.New("not DER")
-		}
-		if err := checkDER(inner, depth+1); err != nil {
-			return err
+// readMarks finds organisation, purpose and the demonstration mark.
+func (c *Certificate) readMarks(extensions []extension) error {
+	for _, n := range c.c.Subject.Names {
+		if n.Type.Equal(oidOrganisationIdentifier) {
+			s, ok := n.Value.(string)
+			if !ok || s == "" || c.organisation != "" {
+				return errors.New("organizationIdentifier is no text, or stands twice")
+			}
+			c.organisation = s
 		}
 	}
+	for _, id := range c.c.UnknownExtKeyUsage {
+		for _, known := range oidPurposes {
+			if !id.Equal(known.id) {
+				continue
+			}
+			if c.purpose != "" {
+				return errors.New("two purposes")
+			}
+			c.purpose = known.purpose
+		}
+	}
+	for _, e := range extensions {
+		c.demonstration = c.demonstration || e.id.Equal(oidDemonstration)
+	}
+	// Either mark is enough: nothing that carries one may pass for a production certificate.
+	c.demonstration = c.demonstration || slices.Contains(c.c.Subject.OrganizationalUnit, demonstrationUnit)
 	return nil
 }
 
@@ -165,15 +136,15 @@ func (c *Certificate) CommonName() string { return c.c.Subject.CommonName }
 // Purpose is what the certificate says that its key is for, "" when it does not say.
 func (c *Certificate) Purpose() purpose.Purpose { return c.purpose }
 
-// Demonstration reports the mark that only a demonstration authority sets.
+// Demonstration reports the mark that a demonstration authority sets: the extension, or the organizational unit.
 func (c *Certificate) Demonstration() bool { return c.demonstration }
 
-// IsCA reports whether the certificate may sign certificates.
+// IsCA reports whether the certificate may sign certificates: basicConstraints and keyUsage both say so.
 func (c *Certificate) IsCA() bool {
 	return c.c.BasicConstraintsValid && c.c.IsCA && c.c.KeyUsage&smx509.KeyUsageCertSign != 0
 }
 
-// NotBefore and NotAfter are the validity, whole seconds, both inclusive (RFC 5280, 4.1.2.5).
+// NotBefore is the first second of validity, which includes both ends (RFC 5280, 4.1.2.5).
 func (c *Certificate) NotBefore() time.Time { return c.c.NotBefore }
 
 // NotAfter is the last second of validity.
@@ -182,10 +153,16 @@ func (c *Certificate) NotAfter() time.Time { return c.c.NotAfter }
 // SerialNumber is a copy.
 func (c *Certificate) SerialNumber() *big.Int { return new(big.Int).Set(c.c.SerialNumber) }
 
-// IssuerDN and SubjectDN are the DER names.
+// MaySign reports whether the key may sign messages: keyUsage has digitalSignature or nonRepudiation. Chinese
+// authorities issue certificates in pairs (GM/T 0015-2012, annex), and the one for encryption must not vouch for a signature.
+func (c *Certificate) MaySign() bool {
+	return c.c.KeyUsage&(smx509.KeyUsageDigitalSignature|smx509.KeyUsageContentCommitment) != 0
+}
+
+// IssuerDN is the DER name of the CA. Callers must not change it.
 func (c *Certificate) IssuerDN() []byte { return c.c.RawIssuer }
 
-// SubjectDN is the DER name of the holder.
+// SubjectDN is the DER name of the holder. Callers must not change it.
 func (c *Certificate) SubjectDN() []byte { return c.c.RawSubject }
 
 // VerifySignature checks r‖s over message with the certificate's key; ErrSignature.
@@ -193,107 +170,24 @@ func (c *Certificate) VerifySignature(message, rs []byte) error {
 	return VerifyRS(c.public, message, rs)
 }
 
-// CheckSignedBy checks that parent is a CA of the right name whose key signed c. It does not look at time.
+// CheckSignedBy checks that parent is a CA of the right name whose key signed c: ErrUntrusted, or ErrSignature. It does
+// not look at time. A good answer is remembered.
 func (c *Certificate) CheckSignedBy(parent *Certificate) error {
+	if known := c.signedBy.Load(); known != nil && *known == parent.sum {
+		return nil
+	}
 	if !bytes.Equal(c.c.RawIssuer, parent.c.RawSubject) || !parent.IsCA() {
 		return fmt.Errorf("%w: the issuer is another, or no CA", ErrUntrusted)
 	}
-	rs, err := SignatureRS(c.c.Signature)
-	if err != nil {
+	// RFC 5280, 4.2.1.1: where both name the key, they must name the same one.
+	if a, s := c.c.AuthorityKeyId, parent.c.SubjectKeyId; len(a) > 0 && len(s) > 0 && !bytes.Equal(a, s) {
+		return fmt.Errorf("%w: the issuer's key is another", ErrUntrusted)
+	}
+	if err := parent.VerifySignature(c.c.RawTBSCertificate, c.rs); err != nil {
 		return err
 	}
-	return parent.VerifySignature(c.c.RawTBSCertificate, rs)
-}
-
-// Template is what a certificate is to say.
-type Template struct {
-	CommonName       string
-	Organisation     string
-	OrganisationCode string
-	Purpose          purpose.Purpose
-	CA               bool
-	MaxPathLen       int // of a CA: how many CAs may follow
-	NotBefore        time.Time
-	NotAfter         time.Time
-	Demonstration    bool
-	SerialNumber     *big.Int // nil: 16 random bytes
-}
-
-// keySigner is a signer.Key in the form that smx509 wants. smx509 hands it the whole message, never a digest.
-type keySigner struct {
-	ctx    context.Context
-	key    signer.Key
-	form   purpose.Form
-	public *ecdsa.PublicKey
-}
-
-func (k keySigner) Public() crypto.PublicKey { return k.public }
-
-func (k keySigner) Sign(_ io.Reader, message []byte, _ crypto.SignerOpts) ([]byte, error) {
-	rs, err := k.key.Sign(k.ctx, k.form, message)
-	if err != nil {
-		return nil, err
-	}
-	return SignatureDER(rs)
-}
-
-// SignMessage is crypto.MessageSigner: without it smx509 would digest the message before it asks.
-func (k keySigner) SignMessage(random io.Reader, message []byte, o crypto.SignerOpts) ([]byte, error) {
-	return k.Sign(random, message, o)
-}
-
-// Issue makes a certificate for pub, signed by caKey, whose certificate is ca; ca nil makes it self-signed, and pub must
-// be caKey's.
-func Issue(ctx context.Context, caKey signer.Key, ca *Certificate, pub *ecdsa.PublicKey, t Template, random io.Reader) (*Certificate, error) {
-	serial := t.SerialNumber
-	if serial == nil {
-		b := make([]byte, 16)
-		if _, err := io.ReadFull(random, b); err != nil {
-			return nil, fmt.Errorf("pki: serial number: %w", err)
-		}
-		b[0] = b[0]&0x3f | 0x40 // positive and of constant length
-		serial = new(big.Int).SetBytes(b)
-	}
-	subject := pkix.Name{CommonName: t.CommonName, Country: []string{"CN"}}
-	if t.Organisation != "" {
-		subject.Organization = []string{t.Organisation}
-	}
-	if t.Demonstration {
-		subject.OrganizationalUnit = []string{demonstrationUnit}
-	}
-	if t.OrganisationCode != "" {
-		subject.ExtraNames = []pkix.AttributeTypeAndValue{{Type: oidOrganisationIdentifier, Value: t.OrganisationCode}}
-	}
-	spki, err := MarshalPublicKey(pub)
-	if err != nil {
-		return nil, err
-	}
-	keyID := sm3.Sum(spki)
-	template := &smx509.Certificate{
-		SerialNumber: serial, Subject: subject, NotBefore: t.NotBefore.UTC().Truncate(time.Second),
-		NotAfter: t.NotAfter.UTC().Truncate(time.Second), BasicConstraintsValid: true, IsCA: t.CA,
-		SignatureAlgorithm: smx509.SM2WithSM3, SubjectKeyId: keyID[:20], KeyUsage: smx509.KeyUsageDigitalSignature,
-	}
-	if t.CA {
-		template.MaxPathLen, template.MaxPathLenZero = t.MaxPathLen, t.MaxPathLen == 0
-		template.KeyUsage = smx509.KeyUsageCertSign | smx509.KeyUsageCRLSign
-	} else if id, ok := oidPurposes[t.Purpose]; ok {
-		template.UnknownExtKeyUsage = []asn1.ObjectIdentifier{id}
-	} else {
-		return nil, fmt.Errorf("pki: no certificates are made for %q", t.Purpose)
-	}
-	if t.Demonstration {
-		template.ExtraExtensions = []pkix.Extension{{Id: oidDemonstration, Value: []byte{0x05, 0x00}}}
-	}
-	parent, caPublic := template, pub
-	if ca != nil {
-		parent, caPublic = ca.c, ca.public
-	}
-	der, err := smx509.CreateCertificate(random, template, parent, pub, keySigner{ctx, caKey, purpose.Certificate, caPublic})
-	if err != nil {
-		return nil, fmt.Errorf("pki: issue: %w", err)
-	}
-	return ParseCertificate(der)
+	c.signedBy.Store(&parent.sum)
+	return nil
 }
 
 // String names the certificate for people: common name and the first bytes of its SM3.

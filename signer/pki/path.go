@@ -4,77 +4,114 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
 var (
 	// ErrUntrusted says that no path leads from a certificate to a root.
 	ErrUntrusted = errors.New("pki: no path to a trusted root")
-	// ErrExpired says that a path exists, but one of its certificates is not valid at the time.
+	// ErrExpired says that a path exists, but none whose certificates are all valid at the time.
 	ErrExpired = errors.New("pki: a certificate of the path is not valid at that time")
 )
 
-// longestPath bounds a path: leaf, CAs, without root.
-const longestPath = 6
+const (
+	longestPath = 6  // certificates: leaf and CAs, without root
+	mostChecks  = 64 // of signatures: a pool from outside could otherwise hold CAs that have all signed each other
+)
 
-// Path returns leaf and the CAs above it, without root. Every signature, CA mark and path length is checked (RFC 5280,
-// 6.1). ErrUntrusted if no root is reached; ErrExpired if one is, but not with certificates valid at that time.
+// Path returns leaf and the CAs above it, without root, found among pool; a leaf that is a root itself stands alone. Of
+// every certificate signature, CA mark, key usage and path length are checked (RFC 5280, 6.1), and of the whole path,
+// root included, the validity at that time.
+//
+// ErrUntrusted if no root is reached, or the leaf may sign nothing; ErrExpired, with certificate and validity, if one is
+// reached, but over no path that is valid at that time. It costs one SM2 verification for each step not seen before (see
+// CheckSignedBy) and allocates little: callers that keep certificates need not keep paths.
 func Path(leaf *Certificate, pool, roots []*Certificate, at time.Time) ([]*Certificate, error) {
-	path, err := extend([]*Certificate{leaf}, pool, roots)
-	if err != nil {
-		return nil, err
+	if !leaf.MaySign() && !leaf.IsCA() {
+		return nil, fmt.Errorf("%w: %s is not for signatures", ErrUntrusted, leaf)
 	}
-	root := path[len(path)-1]
-	for _, c := range path {
-		if at.Before(c.NotBefore()) || at.After(c.NotAfter()) {
-			return nil, fmt.Errorf("%w: %s is valid from %s to %s", ErrExpired, c,
-				c.NotBefore().UTC().Format(time.RFC3339), c.NotAfter().UTC().Format(time.RFC3339))
-		}
-	}
-	if len(path) > 1 || root != leaf {
+	s := search{pool: pool, roots: roots, at: at}
+	path := s.extend(append(make([]*Certificate, 0, longestPath+1), leaf))
+	switch {
+	case path == nil && s.expired != nil:
+		return nil, fmt.Errorf("%w: %s is valid from %s to %s", ErrExpired, s.expired,
+			s.expired.NotBefore().UTC().Format(time.RFC3339), s.expired.NotAfter().UTC().Format(time.RFC3339))
+	case path == nil:
+		return nil, fmt.Errorf("%w: %s", ErrUntrusted, leaf)
+	case len(path) > 1:
 		path = path[:len(path)-1]
 	}
 	return path, nil
 }
 
-// extend returns a path that ends with a root.
-func extend(path, pool, roots []*Certificate) ([]*Certificate, error) {
-	last := path[len(path)-1]
-	for _, root := range roots {
-		if last.sum == root.sum {
-			return path, nil
-		}
-		if fits(last, root, len(path)-1) {
-			return append(path, root), nil
+// ValidAt returns ErrExpired with the first certificate that is not valid at that time.
+func ValidAt(path []*Certificate, at time.Time) error {
+	for _, c := range path {
+		if !c.validAt(at) {
+			return fmt.Errorf("%w: %s is valid from %s to %s", ErrExpired, c,
+				c.NotBefore().UTC().Format(time.RFC3339), c.NotAfter().UTC().Format(time.RFC3339))
 		}
 	}
-	if len(path) < longestPath {
-		for _, ca := range pool {
-			if contains(path, ca) || !fits(last, ca, len(path)-1) {
-				continue
-			}
-			if full, err := extend(append(path[:len(path):len(path)], ca), pool, roots); err == nil {
-				return full, nil
-			}
-		}
-	}
-	return nil, fmt.Errorf("%w: %s", ErrUntrusted, path[0])
+	return nil
 }
 
-// fits reports whether ca signed c; below is how many CAs stand below ca in the path.
-func fits(c, ca *Certificate, below int) bool {
-	if !bytes.Equal(c.c.RawIssuer, ca.c.RawSubject) || c.CheckSignedBy(ca) != nil {
+func (c *Certificate) validAt(at time.Time) bool {
+	return !at.Before(c.c.NotBefore) && !at.After(c.c.NotAfter)
+}
+
+type search struct {
+	pool, roots []*Certificate
+	at          time.Time
+	checks      int
+	expired     *Certificate // of a path that would do at another time
+}
+
+// extend returns path up to a root, every member valid, or nil.
+func (s *search) extend(path []*Certificate) []*Certificate {
+	last := path[len(path)-1]
+	for _, root := range s.roots {
+		full := path
+		if last.sum != root.sum {
+			if !s.signed(last, root, len(path)-1) {
+				continue
+			}
+			full = append(path, root)
+		}
+		if i := slices.IndexFunc(full, func(c *Certificate) bool { return !c.validAt(s.at) }); i < 0 {
+			return full
+		} else if s.expired == nil {
+			s.expired = full[i]
+		}
+	}
+	if len(path) == longestPath {
+		return nil
+	}
+	for _, ca := range s.pool {
+		if contains(path, ca) || !s.signed(last, ca, len(path)-1) {
+			continue
+		}
+		if full := s.extend(append(path, ca)); full != nil {
+			return full
+		}
+	}
+	return nil
+}
+
+// signed reports whether ca signed c; below is how many CAs stand between ca and the leaf.
+func (s *search) signed(c, ca *Certificate, below int) bool {
+	if !bytes.Equal(c.c.RawIssuer, ca.c.RawSubject) {
 		return false
 	}
-	limited := ca.c.MaxPathLen > 0 || ca.c.MaxPathLenZero
-	return !limited || below <= ca.c.MaxPathLen
+	if limited := ca.c.MaxPathLen > 0 || ca.c.MaxPathLenZero; limited && below > ca.c.MaxPathLen {
+		return false
+	}
+	if s.checks++; s.checks > mostChecks {
+		return false
+	}
+	return c.CheckSignedBy(ca) == nil
 }
 
 func contains(path []*Certificate, c *Certificate) bool {
-	for _, p := range path {
-		if p.sum == c.sum {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(path, func(p *Certificate) bool { return p.sum == c.sum })
 }

@@ -1,14 +1,21 @@
 // Package purpose says what a key may sign. One key has one purpose, fixed when it is made; a purpose allows certain
 // forms of message; and every form can be told from every other by its first bytes, so that a signature made for one
 // can never be shown as another.
+//
+// Everything here is pure and safe for concurrent use.
 package purpose
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // ErrForm says that a message does not have the form that it was said to have. Nothing was signed.
@@ -38,6 +45,11 @@ const (
 	TrustPrefix       = "elicence/trust/1\n"
 	CosignaturePrefix = "cosignature/v1\n"
 )
+
+// AllForms returns every form, in a fixed order.
+func AllForms() []Form {
+	return []Form{CMSAttributes, Credential, Event, Checkpoint, Cosignature, Status, Trust, Certificate, Revocations}
+}
 
 // Purpose is what one key is for.
 type Purpose string
@@ -77,16 +89,19 @@ func (p Purpose) Forms() []Form {
 	return nil
 }
 
+// Known reports whether p is one of All.
+func (p Purpose) Known() bool { return slices.Contains(All(), p) }
+
 // Allows reports whether a key of purpose p may sign form f.
 func (p Purpose) Allows(f Form) bool { return slices.Contains(p.Forms(), f) }
 
-// largest message of any form: a trust file with 30,000 certificates.
-const largest = 32 << 20
+// MaxMessage bounds a message of any form in bytes: a trust file with 30,000 certificates.
+const MaxMessage = 32 << 20
 
 // Check returns nil if message has form f, else ErrForm with what is missing. It looks at structure and marks, not at
 // the meaning: that is the caller's. It never panics, whatever the bytes.
 func Check(f Form, message []byte) error {
-	if len(message) == 0 || len(message) > largest {
+	if len(message) == 0 || len(message) > MaxMessage {
 		return fmt.Errorf("%w: %s: %d bytes", ErrForm, f, len(message))
 	}
 	var why string
@@ -118,28 +133,50 @@ func Check(f Form, message []byte) error {
 	return nil
 }
 
+// checkJSON holds a message to the prefix line and one JSON object without white space around it.
 func checkJSON(m []byte, prefix string) string {
 	rest, ok := bytes.CutPrefix(m, []byte(prefix))
-	if !ok || len(rest) < 2 || rest[0] != '{' || rest[len(rest)-1] != '}' {
-		return "not the prefix line and one JSON object"
+	if !ok {
+		return "not the prefix line of this form"
+	}
+	if len(rest) < 2 || rest[0] != '{' || rest[len(rest)-1] != '}' || !json.Valid(rest) || !utf8.Valid(rest) {
+		return "not one JSON object behind the prefix line"
 	}
 	return ""
 }
 
+// Bounds of a checkpoint body: three lines and at most six more, of which ours uses one.
+const (
+	checkpointLines = 9
+	checkpointBytes = 4096
+)
+
+// checkCheckpoint reads origin, size, root and further lines (C2SP tlog-checkpoint). Without control characters no text
+// can be the DER of another form, whose tags and lengths always hold some; without the prefixes of the other texts it
+// cannot be one of them.
 func checkCheckpoint(m []byte) string {
-	lines := bytes.Split(m, []byte("\n"))
-	// origin, size, root, further lines (here the time line), and the empty rest behind the last newline
-	if len(lines) < 4 || len(lines) > 10 || len(m) > 4096 || len(lines[len(lines)-1]) != 0 {
+	if len(m) > checkpointBytes || !utf8.Valid(m) || m[len(m)-1] != '\n' {
+		return "not lines of text"
+	}
+	lines := strings.Split(string(m[:len(m)-1]), "\n")
+	if len(lines) < 3 || len(lines) > checkpointLines {
 		return "not origin, size and root, a line each"
 	}
-	origin := string(lines[0])
-	if origin == "" || origin == "cosignature/v1" || bytes.HasPrefix(m, []byte(StatusPrefix)) || bytes.HasPrefix(m, []byte(TrustPrefix)) {
-		return "an origin line that is taken"
+	for _, l := range lines {
+		if l == "" || strings.ContainsFunc(l, unicode.IsControl) {
+			return "an empty line, or a control character"
+		}
 	}
-	if n, err := strconv.ParseUint(string(lines[1]), 10, 64); err != nil || strconv.FormatUint(n, 10) != string(lines[1]) {
+	for _, taken := range []string{CosignaturePrefix, StatusPrefix, TrustPrefix} {
+		if lines[0]+"\n" == taken {
+			return "an origin line that means another form"
+		}
+	}
+	if !decimal(lines[1]) {
 		return "no size line"
 	}
-	if len(lines[2]) != 44 {
+	root, err := base64.StdEncoding.Strict().DecodeString(lines[2])
+	if err != nil || len(root) != 32 {
 		return "no root line"
 	}
 	return ""
@@ -150,9 +187,15 @@ func checkCosignature(m []byte) string {
 	if !ok {
 		return "no cosignature/v1 and time lines"
 	}
-	t, body, ok := bytes.Cut(rest, []byte("\n"))
-	if n, err := strconv.ParseUint(string(t), 10, 63); !ok || err != nil || strconv.FormatUint(n, 10) != string(t) {
-		return "no time line"
+	at, body, ok := bytes.Cut(rest, []byte("\n"))
+	if !ok || !decimal(string(at)) || len(body) == 0 {
+		return "no time line, or nothing behind it"
 	}
 	return checkCheckpoint(body)
+}
+
+// decimal reports whether s is a number below 2^63 as decimal digits without leading zeros.
+func decimal(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 63)
+	return err == nil && strconv.FormatUint(n, 10) == s
 }
