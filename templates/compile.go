@@ -24,12 +24,13 @@ type sheet struct {
 	barcodes      []barcode
 	codes         []codeYAML
 	specimen      bool
+	signed        bool // a part; a slip is not
 
-	static  [2]*truetype.Subset // read only after Load
-	objects []byte              // objects 2 and on, as they stand in every file
-	offsets []int               // of each in objects
-	content int                 // number of the static content
-	fonts   [2]int              // numbers of the static Type0 fonts
+	static                      [2]*truetype.Subset // read only after Load
+	objects                     []byte              // objects 2 and on, as they stand in every file
+	offsets                     []int               // of each in objects
+	intent, appearance, content int                 // their numbers
+	fonts                       [2]int              // numbers of the static Type0 fonts
 }
 
 type value struct {
@@ -73,22 +74,16 @@ type compiler struct {
 	draw    []func() // static drawing, in order, once all characters are known
 }
 
-// compile makes the sheet of a part. Everything that can be wrong with a layout is found here.
-func compile(fam *family, t *licence.Type, l *layoutFile, name string, specimen bool) (*sheet, error) {
-	spec, ok := t.Part(name)
-	if !ok {
-		return nil, fmt.Errorf("%w: the type has no part %s", ErrLayout, name)
-	}
-	part := l.Parts[name]
+// compile makes the sheet of a part, or of a slip. Everything that can be wrong with a layout is found here.
+func compile(fam *family, t *licence.Type, l *layoutFile, part partYAML, title string, signed, specimen bool) (*sheet, error) {
 	if part.Page == [2]float64{} {
 		part.Page = [2]float64{210, 297}
 	}
-	title := part.Title
-	if title == "" {
-		title = t.Title.ZH + " " + spec.Title.ZH
+	if part.Title != "" {
+		title = part.Title
 	}
 	c := &compiler{layout: l, typ: t, part: part, colours: map[string][3]int{},
-		sheet: &sheet{title: title, width: part.Page[0], height: part.Page[1], absent: l.Absent, specimen: specimen}}
+		sheet: &sheet{title: title, width: part.Page[0], height: part.Page[1], absent: l.Absent, specimen: specimen, signed: signed}}
 	for _, name := range slices.Sorted(maps.Keys(l.Colours)) {
 		v, err := strconv.ParseUint(l.Colours[name], 16, 24)
 		if err != nil || len(l.Colours[name]) != 6 {
@@ -107,13 +102,16 @@ func compile(fam *family, t *licence.Type, l *layoutFile, name string, specimen 
 		return nil, err
 	}
 	if err := c.elements(part.Elements, 0); err != nil {
-		return nil, fmt.Errorf("part %s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", title, err)
 	}
 	if part.Signature != nil {
 		c.sheet.signature = *part.Signature
 	}
 	if specimen && !c.marked(part.Elements) {
-		return nil, fmt.Errorf("%w: part %s has no specimen mark", ErrLayout, name)
+		return nil, fmt.Errorf("%w: %s has no specimen mark", ErrLayout, title)
+	}
+	if len(c.sheet.codes) > 1 {
+		return nil, fmt.Errorf("%w: %s has two codes", ErrLayout, title)
 	}
 	return c.sheet, c.finish()
 }

@@ -10,24 +10,31 @@ import (
 	"github.com/emmansun/gmsm/sm3"
 )
 
-// build makes the objects that stand in every file of the sheet: 2 Pages, 3 output intent, 4 its profile, 5 the empty
-// appearance of the signature (the seal itself is part of the page, since some readers draw no signature), 6 the static
-// content, then the static fonts. The page is the object after them.
+// build makes the objects that stand in every file of the sheet: Pages, output intent and its profile, the empty
+// appearance of the signature (the seal itself is part of the page, since some readers draw no signature), the static
+// content, the static fonts. The page is the object after them.
 func (s *sheet) build(content []byte) error {
 	var o objects
 	o.object("<<>>") // stands for the catalogue, which is written for each part
 	skip := len(o.b)
-	page := 7 + objectsPerFont*len(s.static)
+	page := 6 + objectsPerFont*len(s.static)
+	if s.signed {
+		page++
+	}
 	o.object("<</Type/Pages/Kids[", page, "]/Count 1>>")
-	o.object("<</Type/OutputIntent/S/GTS_PDFA1/OutputConditionIdentifier(sRGB)/Info(sRGB IEC61966-2.1)/DestOutputProfile ", 4, ">>")
+	s.intent = o.next()
+	o.object("<</Type/OutputIntent/S/GTS_PDFA1/OutputConditionIdentifier(sRGB)/Info(sRGB IEC61966-2.1)/DestOutputProfile ", s.intent+1, ">>")
 	o.stream("/N 3/Filter/FlateDecode", deflateSmall(sRGB()))
-	o.stream(fmt.Sprintf("/Type/XObject/Subtype/Form/BBox[0 0 %s %s]/Resources<<>>", appendNumber(nil, s.signature.W*mm), appendNumber(nil, s.signature.H*mm)), nil)
+	if s.signed {
+		s.appearance = o.next()
+		o.stream(fmt.Sprintf("/Type/XObject/Subtype/Form/BBox[0 0 %s %s]/Resources<<>>", appendNumber(nil, s.signature.W*mm), appendNumber(nil, s.signature.H*mm)), nil)
+	}
 	s.content = o.next()
 	o.stream("/Filter/FlateDecode", deflateSmall(content))
 	var w fontWriter
 	for weight, cut := range s.static {
 		s.fonts[weight] = o.next()
-		if err := w.write(&o, cut, [2]string{"NotoSerifSC-Regular", "NotoSerifSC-Bold"}[weight], true); err != nil {
+		if err := w.write(&o, cut, staticFontFaces[weight], true); err != nil {
 			return err
 		}
 	}
@@ -52,22 +59,33 @@ type writer struct {
 }
 
 // file writes the whole file of a part whose page is drawn: single revision, objects 1 to K in order, the signature
-// dictionary last with its room, cross-reference table, trailer. docs/formats/part.md is the grammar.
-func (w *writer) file(s *sheet, p *Part, qr *symbol) (*Unsigned, error) {
+// dictionary last with its room, cross-reference table, trailer. docs/formats/part.md is the grammar. A slip is the same
+// without attachment and signature.
+func (w *writer) file(s *sheet, p *Part, code *symbol) (*Unsigned, error) {
 	w.reset()
 	w.b = append(w.b, "%PDF-1.7\n%\xE2\xE3\xCF\xD3\n"...)
 	faces := w.pen.used
 	page := 2 + len(s.offsets)
-	metadata, spec, widget, image := page+1, page+2, page+4, page+5
+	metadata, spec, widget := page+1, page+2, page+4
+	image := metadata + 1
+	if s.signed {
+		image = widget + 1
+	}
 	content := image
-	if qr != nil {
+	if code != nil {
 		content++
 	}
 	fonts := content + 1
 	signature := fonts + objectsPerFont*len(faces)
 
-	w.object("<</Type/Catalog/Pages ", 2, "/Metadata ", metadata, "/Lang(zh-CN)/OutputIntents[", 3, "]/AF[", spec,
-		"]/Names<</EmbeddedFiles<</Names[(licence.json)", spec, "]>>>>/AcroForm<</Fields[", widget, "]/SigFlags 3>>/Perms<</DocMDP ", signature, ">>/ELIC_Part 1>>")
+	w.begin()
+	w.put("<</Type/Catalog/Pages ", 2, "/Metadata ", metadata, "/Lang(zh-CN)/OutputIntents[", s.intent, "]")
+	if s.signed {
+		w.put("/AF[", spec, "]/Names<</EmbeddedFiles<</Names[(licence.json)", spec, "]>>>>/AcroForm<</Fields[", widget,
+			"]/SigFlags 3>>/Perms<</DocMDP ", signature, ">>/ELIC_Part 1")
+	}
+	w.put(">>")
+	w.end()
 	base := len(w.b)
 	w.b = append(w.b, s.objects...)
 	for _, at := range s.offsets {
@@ -75,27 +93,37 @@ func (w *writer) file(s *sheet, p *Part, qr *symbol) (*Unsigned, error) {
 	}
 
 	w.begin()
-	w.put("<</Type/Page/Parent ", 2, "/MediaBox[0 0 ", s.width*mm, " ", s.height*mm, "]/Resources<</Font<</F1 ", s.fonts[0], "/F2 ", s.fonts[1])
+	w.put("<</Type/Page/Parent ", 2, "/MediaBox[0 0 ", s.width*mm, " ", s.height*mm, "]/Resources<</Font<<")
+	for i, font := range s.fonts {
+		w.put("/", resourceNames[i], " ", font)
+	}
 	for i := range faces {
 		w.put("/", resourceNames[staticFaces+i], " ", fonts+objectsPerFont*i)
 	}
 	w.put(">>")
-	if qr != nil {
+	if code != nil {
 		w.put("/XObject<</Q ", image, ">>")
 	}
-	w.put(">>/Contents[", s.content, " ", content, "]/Annots[", widget, "]>>")
+	w.put(">>/Contents[", s.content, " ", content, "]")
+	if s.signed {
+		w.put("/Annots[", widget, "]")
+	}
+	w.put(">>")
 	w.end()
 
 	w.text = appendXMP(w.text[:0], s.title, p)
 	w.stream("/Type/Metadata/Subtype/XML", w.text)
-	w.object("<</Type/Filespec/F(licence.json)/UF(licence.json)/Desc(licence.json)/AFRelationship/Data/EF<</F ", spec+1, "/UF ", spec+1, ">>>>")
 	signed := appendDate(nil, p.SigningTime)
-	w.deflated(fmt.Sprintf("/Type/EmbeddedFile/Subtype/application#2Fjson/Params<</Size %d/ModDate%s>>", len(p.LicenceJSON), signed), p.LicenceJSON)
-	box := s.signature
-	w.object("<</Type/Annot/Subtype/Widget/FT/Sig/T(Signature)/F 132/P ", page, "/Rect[", box.X*mm, " ", (s.height-box.Y-box.H)*mm, " ",
-		(box.X+box.W)*mm, " ", (s.height-box.Y)*mm, "]/AP<</N ", 5, ">>/V ", signature, ">>")
-	if qr != nil {
-		w.stream("/Type/XObject/Subtype/Image/Width "+strconv.Itoa(qr.side)+"/Height "+strconv.Itoa(qr.side)+"/ImageMask true/BitsPerComponent 1/Decode[1 0]", qr.rows)
+	if s.signed {
+		w.object("<</Type/Filespec/F(licence.json)/UF(licence.json)/Desc(licence.json)/AFRelationship/Data/EF<</F ", spec+1, "/UF ", spec+1, ">>>>")
+		w.deflated(fmt.Sprintf("/Type/EmbeddedFile/Subtype/application#2Fjson/Params<</Size %d/ModDate%s>>", len(p.LicenceJSON), signed), p.LicenceJSON)
+		box := s.signature
+		w.object("<</Type/Annot/Subtype/Widget/FT/Sig/T(Signature)/F 132/P ", page, "/Rect[", box.X*mm, " ", (s.height-box.Y-box.H)*mm, " ",
+			(box.X+box.W)*mm, " ", (s.height-box.Y)*mm, "]/AP<</N ", s.appearance, ">>/V ", signature, ">>")
+	}
+	if code != nil {
+		side := strconv.Itoa(code.side)
+		w.stream("/Type/XObject/Subtype/Image/Width "+side+"/Height "+side+"/ImageMask true/BitsPerComponent 1/Decode[1 0]", code.rows)
 	}
 	w.deflated("", w.pen.b)
 	for _, face := range faces {
@@ -103,29 +131,37 @@ func (w *writer) file(s *sheet, p *Part, qr *symbol) (*Unsigned, error) {
 			return nil, err
 		}
 	}
-	return w.close(p, signed)
+	out := &Unsigned{}
+	ranges := 0
+	if s.signed {
+		ranges = w.signature(p, signed, out)
+	}
+	return out, w.close(p, out, ranges)
 }
 
-// close writes the signature dictionary, the table and the trailer, and hands out a copy of the file.
-func (w *writer) close(p *Part, signed []byte) (*Unsigned, error) {
+// signature writes the signature dictionary and returns where the numbers of its ByteRange belong.
+func (w *writer) signature(p *Part, signed []byte, out *Unsigned) (ranges int) {
 	w.begin()
 	w.put("<</Type/Sig/Filter/Adobe.PPKLite/SubFilter/adbe.pkcs7.detached/M", signed, "/Name")
 	w.b = appendUTF16(w.b, p.SignerName)
 	w.put("/Reference[<</Type/SigRef/TransformMethod/DocMDP/TransformParams<</Type/TransformParams/P 1/V/1.2>>>>]/ByteRange[0 ")
-	ranges := len(w.b)
+	ranges = len(w.b)
 	for range byteRangeWidth {
 		w.b = append(w.b, ' ')
 	}
 	w.put("]/Contents")
-	at := len(w.b)
-	length := 2 + 2*p.Room
+	out.ContentsAt, out.ContentsLen = len(w.b), 2+2*p.Room
 	w.b = append(w.b, '<')
 	for range 2 * p.Room {
 		w.b = append(w.b, '0')
 	}
 	w.put(">>>")
 	w.end()
+	return ranges
+}
 
+// close writes the table and the trailer, and hands out a copy of the file.
+func (w *writer) close(p *Part, out *Unsigned, ranges int) error {
 	table := len(w.b)
 	w.put("xref\n0 ")
 	w.b = strconv.AppendInt(w.b, int64(len(w.offsets)+1), 10)
@@ -145,12 +181,15 @@ func (w *writer) close(p *Part, signed []byte) (*Unsigned, error) {
 	w.b = strconv.AppendInt(w.b, int64(table), 10)
 	w.put("\n%%EOF\n")
 	if len(w.b) >= maxFileLen {
-		return nil, fmt.Errorf("%w: the file", ErrTooLong)
+		return fmt.Errorf("%w: the file", ErrTooLong)
 	}
-	copy(w.b[ranges:], fmt.Sprintf("%d %d %d", at, at+length, len(w.b)-at-length))
-	out := make([]byte, len(w.b))
-	copy(out, w.b)
-	return &Unsigned{File: out, ContentsAt: at, ContentsLen: length}, nil
+	if ranges > 0 {
+		after := out.ContentsAt + out.ContentsLen
+		copy(w.b[ranges:], fmt.Sprintf("%d %d %d", out.ContentsAt, after, len(w.b)-after))
+	}
+	out.File = make([]byte, len(w.b))
+	copy(out.File, w.b)
+	return nil
 }
 
 // fileID names the file by what it is of (ISO 32000-2 14.4): same licence, same part, same name.

@@ -62,15 +62,15 @@ func (w *writer) code(s *sheet, p *Part) (*symbol, error) {
 	if len(s.codes) == 0 {
 		return nil, nil
 	}
-	qr, err := w.codes.encode(p.Code, w.rows)
+	code, err := w.codes.encode(p.Code, w.rows)
 	if err != nil {
 		return nil, err
 	}
-	w.rows = qr.rows
+	w.rows = code.rows
 	w.pen.fill([3]int{})
 	for _, c := range s.codes {
-		module := c.Size / float64(qr.core)
-		side := module * float64(qr.side)
+		module := c.Size / float64(code.core)
+		side := module * float64(code.side)
 		w.pen.b = append(w.pen.b, "q "...)
 		w.pen.number(side * mm)
 		w.pen.b = append(w.pen.b, "0 0 "...)
@@ -78,7 +78,7 @@ func (w *writer) code(s *sheet, p *Part) (*symbol, error) {
 		w.pen.point(c.X-quiet*module, c.Y+c.Size+quiet*module)
 		w.pen.op("cm/Q Do Q")
 	}
-	return qr, nil
+	return code, nil
 }
 
 func (v *value) draw(p *pen, document map[string]any, scope *licence.Scope, absent string) error {

@@ -49,8 +49,8 @@ func newFamily(dirs []string) *family {
 		return sync.OnceValues(func() (*truetype.Font, error) { return truetype.ParseBytes(b) })
 	}
 	fam := &family{}
-	fam.faces[regular] = face{"NotoSerifSC-Regular", embedded(regularTTF)}
-	fam.faces[bold] = face{"NotoSerifSC-Bold", embedded(boldTTF)}
+	fam.faces[regular] = face{staticFontFaces[regular], embedded(regularTTF)}
+	fam.faces[bold] = face{staticFontFaces[bold], embedded(boldTTF)}
 	dirs = append(append([]string(nil), dirs...), fallbackDir)
 	for i, file := range fallbackFiles {
 		name := file[:len(file)-len(filepath.Ext(file))]

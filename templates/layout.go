@@ -19,6 +19,7 @@ type layoutFile struct {
 	Colours map[string]string        `yaml:"colours"`
 	Groups  map[string][]elementYAML `yaml:"groups"`
 	Parts   map[string]partYAML      `yaml:"parts"`
+	Slip    *partYAML                `yaml:"slip"` // unsigned, for the holder; nil if the type has none
 }
 
 type partYAML struct {

@@ -18,7 +18,7 @@ type pen struct {
 	fam    *family
 	static *[2]*truetype.Subset // glyphs that the sheet's static fonts have anyway; read only
 	cuts   [faceCount]*truetype.Subset
-	used   []int // faces that have shown a character beyond the static fonts, in order: they become F3, F4, …
+	used   []int   // faces that have shown a character beyond the static fonts, in order: they become F3, F4, …
 	height float64 // of the page, mm
 
 	face     int // resource that is set inside the text object, -1 for none

@@ -76,4 +76,20 @@ func TestDraft(t *testing.T) {
 			}
 		}
 	}
+	mother := births(t)[3]["mother"]
+	doc := map[string]any{"mother": mother, "attendant": "谢博伊", "birthCertificate": "A000000001", "delivery": map[string]any{
+		"admittedAt": "2026-10-12", "at": "2026-10-13T05:31:00+08:00", "dischargedAt": "2026-10-16", "mode": "vaginal", "outcome": "live-birth",
+		"gestation": map[string]any{"weeks": int64(40), "days": int64(5)}, "children": int64(1), "difficult": false}}
+	p := benchPart(doc, "certificate", 1)
+	p.Type, p.Parts = "childbirth-certificate", 1
+	u, err := s.Render(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.WriteFile(filepath.Join(out, "childbirth.pdf"), u.File, 0o644)
+	sl, err := s.Slip(benchPart(births(t)[0], "main", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.WriteFile(filepath.Join(out, "slip.pdf"), sl, 0o644)
 }

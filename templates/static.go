@@ -27,6 +27,9 @@ type easel struct {
 // Names of the static fonts in every page's resources.
 var staticFontNames = [2]string{"F1", "F2"}
 
+// staticFontFaces are their PostScript names, by weight.
+var staticFontFaces = [2]string{"NotoSerifSC-Regular", "NotoSerifSC-Bold"}
+
 func newEasel(fam *family, colours map[string][3]int) (*easel, error) {
 	e := &easel{fam: fam, tone: colours}
 	for weight := range e.cuts {

@@ -42,6 +42,7 @@ type Set struct {
 type entry struct {
 	typ    *licence.Type
 	sheets map[string][2]*sheet // by part: production, specimen
+	slip   [2]*sheet            // nil if the type has none
 }
 
 // Part is what Render draws.
@@ -120,18 +121,33 @@ func (s *Set) load(types fs.FS, name string) (*entry, error) {
 	}
 	e := &entry{typ: typ, sheets: map[string][2]*sheet{}}
 	for _, part := range typ.Parts {
-		if _, ok := layout.Parts[part.Name]; !ok {
+		drawn, ok := layout.Parts[part.Name]
+		if !ok {
 			return nil, fmt.Errorf("%w: part %s has no layout", ErrLayout, part.Name)
 		}
-		var pair [2]*sheet
-		for i, specimen := range [...]bool{false, true} {
-			if pair[i], err = compile(s.family, typ, layout, part.Name, specimen); err != nil {
-				return nil, err
-			}
+		if e.sheets[part.Name], err = s.both(typ, layout, drawn, typ.Title.ZH+" "+part.Title.ZH, true); err != nil {
+			return nil, err
 		}
-		e.sheets[part.Name] = pair
+	}
+	if len(layout.Parts) != len(typ.Parts) {
+		return nil, fmt.Errorf("%w: it has parts that the type has not", ErrLayout)
+	}
+	if layout.Slip != nil {
+		if e.slip, err = s.both(typ, layout, *layout.Slip, typ.Title.ZH, false); err != nil {
+			return nil, err
+		}
 	}
 	return e, nil
+}
+
+// both compiles a page for production and for specimens.
+func (s *Set) both(t *licence.Type, l *layoutFile, part partYAML, title string, signed bool) (pair [2]*sheet, err error) {
+	for i, specimen := range [...]bool{false, true} {
+		if pair[i], err = compile(s.family, t, l, part, title, signed, specimen); err != nil {
+			return pair, err
+		}
+	}
+	return pair, nil
 }
 
 // Type returns the licence type of a name; the error wraps ErrPart.
@@ -159,15 +175,37 @@ func (s *Set) Render(p Part) (*Unsigned, error) {
 	if p.Room < 1 || p.Room > 1<<20 || len(p.LicenceJSON) == 0 || p.SigningTime.IsZero() || p.IssueTime.IsZero() {
 		return nil, fmt.Errorf("%w: room, licence.json, issue time and signing time are needed", ErrPart)
 	}
+	return s.draw(e, pair, &p)
+}
+
+// Slip draws the slip that the holder of a licence takes home: number, code and what to do with them, as a small
+// unsigned PDF (the birth certificate's is an A6 page for the mother). Of p, everything but Part, LicenceJSON and Room
+// is used. Errors: *MissingGlyph, ErrTooLong, ErrPart.
+func (s *Set) Slip(p Part) ([]byte, error) {
+	e, ok := s.types[p.Type]
+	if !ok || e.slip[0] == nil {
+		return nil, fmt.Errorf("%w: licence type %q has no slip", ErrPart, p.Type)
+	}
+	if p.SigningTime.IsZero() || p.IssueTime.IsZero() {
+		return nil, fmt.Errorf("%w: issue time and signing time are needed", ErrPart)
+	}
+	u, err := s.draw(e, e.slip, &p)
+	if err != nil {
+		return nil, err
+	}
+	return u.File, nil
+}
+
+func (s *Set) draw(e *entry, pair [2]*sheet, p *Part) (*Unsigned, error) {
 	sh := pair[0]
 	if p.Specimen {
 		sh = pair[1]
 	}
 	w := s.writers.Get().(*writer)
 	defer s.writers.Put(w)
-	qr, err := w.page(sh, e.typ, &p)
+	code, err := w.page(sh, e.typ, p)
 	if err != nil {
 		return nil, err
 	}
-	return w.file(sh, &p, qr)
+	return w.file(sh, p, code)
 }
