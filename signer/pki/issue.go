@@ -125,8 +125,7 @@ func Issue(ctx context.Context, caKey signer.Key, ca *Certificate, pub *ecdsa.Pu
 	template := &smx509.Certificate{
 		SerialNumber: serial, Subject: t.subject(), NotBefore: t.NotBefore.UTC().Truncate(time.Second),
 		NotAfter: t.NotAfter.UTC().Truncate(time.Second), BasicConstraintsValid: true, IsCA: t.CA,
-		SignatureAlgorithm: smx509.SM2WithSM3, SubjectKeyId: keyID[:20],
-		KeyUsage: smx509.KeyUsageDigitalSignature | smx509.KeyUsageContentCommitment,
+		SignatureAlgorithm: smx509.SM2WithSM3, SubjectKeyId: keyID[:20], KeyUsage: smx509.KeyUsageDigitalSignature,
 	}
 	if t.CA {
 		template.MaxPathLen, template.MaxPathLenZero = t.MaxPathLen, t.MaxPathLen == 0
