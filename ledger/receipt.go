@@ -141,6 +141,13 @@ func Hashes(path [][]byte) ([][HashSize]byte, error) {
 	return hashes, nil
 }
 
+// Outcome is a sequencer's answer for one event: its place in the log, or why it has none.
+type Outcome struct {
+	Hash    [32]byte
+	Index   uint64 // meaningless if refused
+	Refusal *contract.Refusal
+}
+
 // Party is a log or a cosigner that the reader's trust file names. A party that changed its key stands twice.
 type Party struct {
 	Name        string // on the signature line; a log's is its origin

@@ -267,10 +267,17 @@ func (c *Court) found(l *ledger, s *Signed, forged *Refusal) (*Refusal, error) {
 // fit tells whether the certificate of an enrolment is one that events may be signed with.
 func (c *Court) fit(e *Event) *Refusal {
 	cert := c.certificate(Hash(e.Enrolment.Certificate), e.Enrolment.Certificate)
-	if cert == nil || cert.OrganisationCode() != e.Enrolment.Code || cert.IsCA() || cert.Purpose() != purpose.Events {
+	if cert == nil || cert.OrganisationCode() != e.Enrolment.Code || cert.IsCA() || !forEvents(cert) {
 		return refuse(RuleEnrolmentCertificate)
 	}
 	return nil
+}
+
+// forEvents tells whether a certificate may sign events. One of a production CA does not say what it is for: the registrar
+// says it by enrolling it.
+func forEvents(cert *pki.Certificate) bool {
+	p := cert.Purpose()
+	return p == purpose.Events || p == ""
 }
 
 func (c *Court) enrol(ctx context.Context, l *ledger, s *Signed, registrar *registrarRecord) (*Refusal, error) {

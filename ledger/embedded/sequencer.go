@@ -36,12 +36,8 @@ var (
 	ErrNote = errors.New("embedded: not a checkpoint of this log")
 )
 
-// Outcome is the answer for one event: its place, or why it has none.
-type Outcome struct {
-	Hash    [32]byte
-	Index   uint64 // meaningless if refused
-	Refusal *contract.Refusal
-}
+// Outcome is the answer for one event.
+type Outcome = ledger.Outcome
 
 // Sequencer puts events in order. It is safe for concurrent use, and several may run on one Store: they fence each other.
 // It keeps nothing that the Store does not have, so that a crash at any point leads to the same tree.
