@@ -130,11 +130,11 @@ type Expression struct {
 func (t *Type) Compile(source string) (*Expression, error) {
 	checked, issues := t.env.env.Compile(source)
 	if err := issues.Err(); err != nil {
-		return nil, fmt.Errorf("%w: expression %q: %v", ErrType, source, err)
+		return nil, fmt.Errorf("%w: expression %q: %w", ErrType, source, err)
 	}
 	p, err := t.env.env.Program(checked, cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
-		return nil, fmt.Errorf("%w: expression %q: %v", ErrType, source, err)
+		return nil, fmt.Errorf("%w: expression %q: %w", ErrType, source, err)
 	}
 	x := &Expression{source: source, program: p, reads: t.readsOf(checked.NativeRep())}
 	for _, r := range x.reads {

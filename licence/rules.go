@@ -20,11 +20,11 @@ func (t *Type) compileRules(list []ruleYAML) error {
 		if y.Code == "" || y.ZH == "" || y.EN == "" || y.That == "" {
 			return fmt.Errorf("rule %q: code, that, zh and en are needed", y.Code)
 		}
-		if key := y.Code + " " + y.At; seen[key] {
+		key := y.Code + " " + y.At
+		if seen[key] {
 			return fmt.Errorf("rule %s stands twice at %s", y.Code, y.At)
-		} else {
-			seen[key] = true
 		}
+		seen[key] = true
 		for _, k := range y.Kinds {
 			if _, ok := t.Kinds[k]; !ok {
 				return fmt.Errorf("rule %s: there is no kind %s", y.Code, k)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/elicence/elicence/ledger/contract"
 	"github.com/elicence/elicence/licence/code"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
@@ -131,7 +132,7 @@ func ParseType(typeYAMLBytes, schemaJSON []byte) (*Type, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(typeYAMLBytes))
 	dec.KnownFields(true)
 	if err := dec.Decode(&y); err != nil {
-		return nil, fmt.Errorf("%w: type.yaml: %v", ErrType, err)
+		return nil, fmt.Errorf("%w: type.yaml: %w", ErrType, err)
 	}
 	t := &Type{
 		Name: y.Name, Title: y.Title, TypeCode: y.TypeCode, SchemaVersion: y.SchemaVersion, Parts: y.Parts,
@@ -251,7 +252,7 @@ func (t *Type) takeKinds(kinds map[string]KindSpec) error {
 		}
 		seen[p.Name] = true
 		switch p.Custody {
-		case "family", "transferable", "issuer":
+		case contract.Family, contract.Transferable, contract.Issuer:
 		default:
 			return fmt.Errorf("part %s: custody is family, transferable or issuer", p.Name)
 		}
