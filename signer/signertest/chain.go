@@ -91,3 +91,9 @@ func NewChain(tb testing.TB, name string) *Chain {
 
 // Path is leaf first, without root.
 func (c *Chain) Path() []*pki.Certificate { return []*pki.Certificate{c.Leaf, c.Issuing} }
+
+// SignAnything signs a message without holding it to a form, which no real key does, and returns DER. Vectors need it:
+// what is refused shall be refused for its form, not for its signature.
+func (k *Key) SignAnything(message []byte) ([]byte, error) {
+	return sm2.SignDeterministic(k.private, message, sm2.DefaultSM2SignerOpts)
+}
