@@ -75,6 +75,9 @@ func TestReplacingKinds(t *testing.T) {
 			if !slices.Equal(parts, c.parts) {
 				t.Errorf("parts %v, want %v", parts, c.parts)
 			}
+			if c.kind == "exchange" && d.Valid() && !slices.Contains(d.Returned(), "main") {
+				t.Errorf("returned %v", d.Returned())
+			}
 			if d.Valid() && (d.Replaces() != "X001234567" || d.Kind() != c.kind || !d.KindSpec().Stock) {
 				t.Error("the draft does not say what it replaces")
 			}

@@ -3,10 +3,15 @@ package licence
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
+// keyForm is what a key of a licence type may be.
+var keyForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]{0,39}$`)
+
+// noLoader keeps a schema to itself: a type is judged from its own two files, never from the net.
 type noLoader struct{}
 
 func (noLoader) Load(url string) (any, error) {
@@ -70,6 +75,9 @@ func (t *Type) walk(s *jsonschema.Schema, pointer string, leaves map[string]bool
 		return fmt.Errorf("%s: additionalProperties must be false", pointer)
 	}
 	for k, sub := range s.Properties {
+		if !keyForm.MatchString(k) {
+			return fmt.Errorf("%s: a key is letters and digits, so that it is a name in expressions, too", pointer)
+		}
 		t.known[k] = k
 		if err := t.walk(sub, pointer+"/"+escapePointer(k), leaves, depth+1); err != nil {
 			return err

@@ -145,11 +145,11 @@ func ParseType(typeYAMLBytes, schemaJSON []byte) (*Type, error) {
 		return fail("name, title in two languages and schemaVersion are needed")
 	}
 	if _, err := code.NewIdentifier(t.TypeCode, demonstrationIssuer, "1", 1); err != nil {
-		return fail("typeCode: %v", err)
+		return fail("typeCode: %w", err)
 	}
 	leaves, err := t.compileSchema(schemaJSON)
 	if err != nil {
-		return fail("schema.json: %v", err)
+		return fail("schema.json: %w", err)
 	}
 	for i, list := range [][]fieldYAML{y.Fields, y.Process} {
 		for _, f := range list {
@@ -183,13 +183,13 @@ func ParseType(typeYAMLBytes, schemaJSON []byte) (*Type, error) {
 		}
 	}
 	if t.env, err = newEnvironment(t.top); err != nil {
-		return fail("%v", err)
+		return fail("%w", err)
 	}
 	if err := t.takeKinds(y.Kinds); err != nil {
-		return fail("%v", err)
+		return fail("%w", err)
 	}
 	if err := t.compileRules(y.Rules); err != nil {
-		return fail("%v", err)
+		return fail("%w", err)
 	}
 	return t, nil
 }
@@ -333,7 +333,7 @@ func Normalise(s string) string {
 		switch {
 		case unicode.IsSpace(r):
 			return -1
-		case r == '•' || r == '・' || r == '‧' || r == '⋅' || r == '．':
+		case r == '•' || r == '・' || r == '‧' || r == '⋅':
 			return '·'
 		}
 		return r
