@@ -101,7 +101,10 @@ func TestNewerFileKeepsThePin(t *testing.T) {
 
 func TestAnyChangedByteIsRefused(t *testing.T) {
 	s := verifytest.New(t, "trust")
-	b := s.TrustFile(func(c *trust.Content) { c.Certificates, c.Organisations = c.Certificates[:1], c.Organisations[:1]; less(c) })
+	b := s.TrustFile(func(c *trust.Content) {
+		c.Certificates, c.Organisations = c.Certificates[:1], c.Organisations[:1]
+		less(c)
+	})
 	pin := pki.PublicKeySM3(s.Operator.Public())
 	verifytest.Mutations(b, func(at int, changed []byte) {
 		f, err := trust.Parse(changed)
@@ -272,7 +275,10 @@ func TestWellSignedSecondEncodingsAreRefused(t *testing.T) {
 // TestWorkedExample holds docs/formats/trust.md to what the code does.
 func TestWorkedExample(t *testing.T) {
 	s := verifytest.New(t, "worked example")
-	file := s.TrustFile(func(c *trust.Content) { c.Certificates, c.Organisations = c.Certificates[:1], c.Organisations[:1]; less(c) })
+	file := s.TrustFile(func(c *trust.Content) {
+		c.Certificates, c.Organisations = c.Certificates[:1], c.Organisations[:1]
+		less(c)
+	})
 	f, err := trust.Parse(file)
 	if err != nil {
 		t.Fatal(err)

@@ -119,6 +119,20 @@ func (a *Authority) Certify(key *Key, o trust.Organisation, p purpose.Purpose, c
 	return Identity{key, cert}
 }
 
+// Renew gives the issuing CA another certificate of the same name, for the same key or another.
+func (a *Authority) Renew(key *Key) *pki.Certificate {
+	a.t.Helper()
+	if key == nil {
+		key = a.issuing
+	}
+	a.serial++
+	cert, err := pki.Issue(context.Background(), a.root, a.Root, key.Public(), pki.Template{CommonName: a.CA.CommonName(),
+		Organisation: a.CA.OrganisationName(), Purpose: purpose.CertificateAuthority, CA: true, NotBefore: Epoch.AddDate(0, 0, -1),
+		NotAfter: Epoch.AddDate(5, 0, 0), Demonstration: a.Demonstration, SerialNumber: big.NewInt(a.serial)}, zeros{})
+	must(a.t, err)
+	return cert
+}
+
 // Organisation makes an organisation with all its keys.
 func (a *Authority) Organisation(name, kind string, n int) *Organisation {
 	a.t.Helper()
