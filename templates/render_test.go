@@ -1,95 +1,141 @@
 package templates
 
 import (
-	"bufio"
-	"encoding/json"
-	"os"
-	"path/filepath"
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
-	"github.com/elicence/elicence/licence"
+	"github.com/elicence/elicence/signer/pdf"
 )
 
-func births(t testing.TB) []map[string]any {
-	f, err := os.Open("../testdata/births/births.jsonl")
+// Resume after a crash draws a part again and the recorded signature must still fit: the same input gives the same
+// bytes, also beside other parts and from writers that have drawn other things before.
+func TestSameInputSameBytes(t *testing.T) {
+	all := births(t)
+	first := map[string][]byte{}
+	for i := range 12 {
+		for _, part := range []string{"main", "counterfoil"} {
+			first[fmt.Sprint(i, part)] = rendered(t, partOf(all[i], part)).File
+		}
+	}
+	again, err := Load(Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	var all []map[string]any
-	sc := bufio.NewScanner(f)
-	sc.Buffer(nil, 1<<20)
-	for sc.Scan() {
-		d := json.NewDecoder(strings.NewReader(sc.Text()))
-		d.UseNumber()
-		var m map[string]any
-		if err := d.Decode(&m); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, integers(m).(map[string]any))
+	var wg sync.WaitGroup
+	for worker := range 4 {
+		wg.Go(func() {
+			for k := range 12 {
+				i := (k*5 + worker) % 12
+				for _, part := range []string{"counterfoil", "main"} {
+					u, err := again.Render(partOf(all[i], part))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if !bytes.Equal(u.File, first[fmt.Sprint(i, part)]) {
+						t.Errorf("birth %d, %s: other bytes than the first time", i, part)
+					}
+				}
+			}
+		})
 	}
-	return all
+	wg.Wait()
 }
 
-func integers(v any) any {
-	switch v := v.(type) {
-	case json.Number:
-		n, _ := v.Int64()
-		return n
-	case map[string]any:
-		for k := range v {
-			v[k] = integers(v[k])
+// A failed part leaves nothing behind in the writer that draws the next one.
+func TestErrorLeavesNoTrace(t *testing.T) {
+	s := loaded(t)
+	good := partOf(births(t)[0], "main")
+	want := rendered(t, good).File
+	bad := good
+	bad.Document = with(t, good.Document, "/father/address", strings.Repeat("𠮷田", 300))
+	for range 20 {
+		if _, err := s.Render(bad); !errors.Is(err, ErrTooLong) {
+			t.Fatalf("an address of 600 characters: %v", err)
+		}
+		if !bytes.Equal(rendered(t, good).File, want) {
+			t.Fatal("other bytes after a failure")
 		}
 	}
-	return v
 }
 
-func TestDraft(t *testing.T) {
-	s, err := Load(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := os.Getenv("OUT")
-	if out == "" {
-		out = t.TempDir()
-	}
+// What is written is what signer/pdf reads: the room, the digest, the embedded values, names and times.
+func TestReaderTakesEveryPart(t *testing.T) {
+	parts := []Part{childbirth(t)}
 	for i, d := range births(t) {
-		if i != 0 && i != 192 && i != 199 {
-			continue
+		if i%9 == 0 {
+			parts = append(parts, partOf(d, "main"), partOf(d, "counterfoil"))
 		}
-		for k, part := range []string{"main", "counterfoil"} {
-			u, err := s.Render(Part{Type: "birth-certificate", Part: part, PartIndex: k + 1, Parts: 2, Document: d, Number: "A000000001",
-				Identifier: "1.2.156.3005.2.11000000DEM000001H001.91310000MA1FL0AB1C.000000001.001.X",
-				Issuer:     licence.Organisation{Code: "91310000MA1FL0AB1C", Name: "上海市闵行区第一妇幼保健院（样例）", Region: "310112"},
-				IssueTime:  time.Date(2026, 10, 14, 9, 30, 0, 0, licence.Zone), SigningTime: time.Date(2026, 10, 14, 9, 30, 1, 0, licence.Zone),
-				SignerName: "上海市闵行区第一妇幼保健院（样例）", Code: "ELC1:" + strings.Repeat("6BFOXN5TLDWEYBN2Z$K.", 36),
-				LicenceJSON: []byte(`{"a":"b"}`), Room: 2300, Specimen: true})
+	}
+	for _, specimen := range []bool{true, false} {
+		for _, p := range parts {
+			p.Specimen = specimen
+			p.LicenceJSON = []byte(`{"identifier":"` + p.Identifier + `","part":"` + p.Part + `"}`)
+			u := rendered(t, p)
+			if u.File[u.ContentsAt] != '<' || u.File[u.ContentsAt+u.ContentsLen-1] != '>' || u.ContentsLen != 2*p.Room+2 {
+				t.Fatal("ContentsAt and ContentsLen are not the Contents token")
+			}
+			digest := pdf.Digest(u.File, u.ContentsAt, u.ContentsLen)
+			cms := append([]byte{0x30, 0x82, 0x05, 0x00}, bytes.Repeat([]byte{0x5A}, 0x500)...)
+			if err := pdf.Fill(u.File, u.ContentsAt, cms); err != nil {
+				t.Fatal(err)
+			}
+			d, err := pdf.Read(u.File)
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("%s %s: %v", p.Type, p.Part, err)
 			}
-			t.Log(len(u.File))
-			name := filepath.Join(out, part+string(rune('a'+i%26))+".pdf")
-			if err := os.WriteFile(name, u.File, 0o644); err != nil {
-				t.Fatal(err)
+			if d.Digest != digest || !bytes.Equal(d.CMS, cms) || !bytes.Equal(d.LicenceJSON, p.LicenceJSON) || d.Room != p.Room ||
+				d.SignerName != p.SignerName || d.Identifier != p.Identifier || !d.SignedAt.Equal(p.SigningTime) {
+				t.Errorf("%s %s: what is read is not what was written", p.Type, p.Part)
 			}
 		}
 	}
-	mother := births(t)[3]["mother"]
-	doc := map[string]any{"mother": mother, "attendant": "谢博伊", "birthCertificate": "A000000001", "delivery": map[string]any{
-		"admittedAt": "2026-10-12", "at": "2026-10-13T05:31:00+08:00", "dischargedAt": "2026-10-16", "mode": "vaginal", "outcome": "live-birth",
-		"gestation": map[string]any{"weeks": int64(40), "days": int64(5)}, "children": int64(1), "difficult": false}}
-	p := benchPart(doc, "certificate", 1)
-	p.Type, p.Parts = "childbirth-certificate", 1
-	u, err := s.Render(p)
-	if err != nil {
-		t.Fatal(err)
+}
+
+func TestPartsThatCannotBeDrawn(t *testing.T) {
+	s := loaded(t)
+	for name, change := range map[string]func(*Part){
+		"no such type":      func(p *Part) { p.Type = "driving-licence" },
+		"no such part":      func(p *Part) { p.Part = "stub" },
+		"no room":           func(p *Part) { p.Room = 0 },
+		"no licence.json":   func(p *Part) { p.LicenceJSON = nil },
+		"no signing time":   func(p *Part) { p.SigningTime = time.Time{} },
+		"room without end":  func(p *Part) { p.Room = 1 << 30 },
+		"slip without slip": func(p *Part) { p.Type = "childbirth-certificate"; p.Part = "slip" },
+	} {
+		p := partOf(births(t)[0], "main")
+		change(&p)
+		if _, err := s.Render(p); !errors.Is(err, ErrPart) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
-	os.WriteFile(filepath.Join(out, "childbirth.pdf"), u.File, 0o644)
-	sl, err := s.Slip(benchPart(births(t)[0], "main", 1))
-	if err != nil {
-		t.Fatal(err)
+	p := childbirth(t)
+	if _, err := s.Slip(p); !errors.Is(err, ErrPart) {
+		t.Errorf("a type without slip: %v", err)
 	}
-	os.WriteFile(filepath.Join(out, "slip.pdf"), sl, 0o644)
+	long := partOf(births(t)[0], "main")
+	long.Code = strings.Repeat("A", 3000)
+	if _, err := s.Render(long); !errors.Is(err, ErrTooLong) {
+		t.Errorf("a code beyond version 20: %v", err)
+	}
+}
+
+func TestTypes(t *testing.T) {
+	s := loaded(t)
+	if got := s.Types(); !slices.Equal(got, []string{"birth-certificate", "childbirth-certificate"}) {
+		t.Errorf("types: %v", got)
+	}
+	typ, err := s.Type("birth-certificate")
+	if err != nil || typ.Title.ZH != "出生医学证明" {
+		t.Errorf("birth-certificate: %v %v", typ, err)
+	}
+	if _, err := s.Type("x"); !errors.Is(err, ErrPart) {
+		t.Errorf("an unknown type: %v", err)
+	}
 }

@@ -27,16 +27,18 @@ func (s *seal) draw(p *pen, owner, district string, specimen bool) error {
 	if err := s.arc(p, owner, 2.7, 176, false, s.owner.name); err != nil {
 		return err
 	}
+	// 样, centre line and district keep to the gaps between two rows 9 mm apart, so that what is written there stays
+	// legible under a seal of any size.
 	half := s.radius * 0.44
 	if specimen {
-		if err := s.centred(p, "样", s.y-0.9, 15, half*2, "seal"); err != nil {
+		if err := s.centred(p, "样", s.y-0.55, 11, half*2, "seal"); err != nil {
 			return err
 		}
 	}
 	p.stroke(s.colour, 0.3)
-	p.line(s.x-half, s.y+0.6, s.x+half, s.y+0.6)
+	p.line(s.x-half, s.y+0.35, s.x+half, s.y+0.35)
 	if district != "" {
-		return s.centred(p, district, s.y+4.4, 9, half*2, s.district.name)
+		return s.centred(p, district, s.y+s.radius*0.6, 8, s.radius*0.8, s.district.name)
 	}
 	return nil
 }

@@ -43,6 +43,7 @@ type entry struct {
 	typ    *licence.Type
 	sheets map[string][2]*sheet // by part: production, specimen
 	slip   [2]*sheet            // nil if the type has none
+	places places
 }
 
 // Part is what Render draws.
@@ -137,6 +138,7 @@ func (s *Set) load(types fs.FS, name string) (*entry, error) {
 			return nil, err
 		}
 	}
+	e.collect()
 	return e, nil
 }
 
