@@ -1,0 +1,45 @@
+# Two commands matter: `make demo` shows the whole product on synthetic births, `make test` proves it.
+GO      ?= go
+BIN     := $(CURDIR)/bin
+TOOLS   := $(CURDIR)/.tools
+DATA    ?= data
+LINT    := $(TOOLS)/golangci-lint
+LINT_VERSION := v2.15.0
+
+export CGO_ENABLED ?= 0
+
+.PHONY: build demo test test-tools race lint bench soak clean
+
+build:
+	$(GO) build -trimpath -o $(BIN)/elicence ./cmd/elicence
+
+demo: build
+	$(BIN)/elicence demo --births testdata/births/births.jsonl --data $(DATA)
+
+# What the tests need from Debian is installed first; where that cannot be, the script says what is missing.
+test-tools:
+	sh scripts/test-tools.sh
+
+test: test-tools
+	sh scripts/test.sh
+
+$(LINT):
+	mkdir -p $(TOOLS)
+	GOBIN=$(TOOLS) GOFLAGS= $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+lint: $(LINT)
+	test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt these:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(LINT) run ./...
+
+bench: build
+	$(BIN)/elicence bench issue -n 2000
+	$(BIN)/elicence bench render -n 2000
+	$(BIN)/elicence bench sign -n 2000
+	$(BIN)/elicence bench verify -n 2000
+
+# The large counts: hours of kills, fuzzing and growth. docs/performance.md keeps the last result.
+soak: build
+	sh scripts/soak.sh
+
+clean:
+	rm -rf $(BIN) $(TOOLS) reports

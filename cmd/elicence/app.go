@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func systemClock() time.Time { return time.Now() }
+
+// app is what all commands share: streams, the environment, the clock and the flags of the root.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	environment    func(string) string
+	now            func() time.Time
+	data           string
+	json           bool
+	passphraseFile string
+}
+
+func (a *app) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "elicence",
+		Short: "签发、保管、移交、核验电子证照 · issue, keep, hand over and verify electronic licences",
+		Long: `elicence issues licences as signed PDF parts (SM2/SM3), keeps them encrypted, anchors every
+hand-over in a log that several organisations cosign, and lets anybody verify a part off line.
+
+Exit codes: 0 yes, 1 no, 2 indeterminate, 3 a batch with refused lines, 64 usage, 69 unavailable, 70 internal.`,
+		Example:       "  elicence demo\n  elicence verify --trust data/export/trust.json data/export/*.pdf",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		// Cobra's own completion command would stand beside the product's verbs.
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	data := a.environment("ELICENCE_DATA")
+	if data == "" {
+		data = "./data"
+	}
+	root.PersistentFlags().StringVar(&a.data, "data", data, "folder of the installation (default $ELICENCE_DATA, then ./data)")
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "answer as JSON, for programs")
+	root.PersistentFlags().StringVar(&a.passphraseFile, "passphrase-file", "", "file with the passphrase of the acting organisation's keystore (else $ELICENCE_PASSPHRASE, else a prompt)")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
+	root.AddCommand(
+		a.demoCommand(), a.initCommand(), a.issueCommand(), a.showCommand(), a.listCommand(), a.exportCommand(),
+		a.verifyCommand(), a.numberCommand(), a.keyCommand(), a.caCommand(), a.trustCommand(), a.ledgerCommand(),
+		a.benchCommand(),
+	)
+	root.AddCommand(a.custodyCommands()...)
+	for _, c := range root.Commands() {
+		usageErrors(c)
+	}
+	return root
+}
+
+// usageErrors makes a wrong count of arguments a usage error, as wrong flags are.
+func usageErrors(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usage("%w; see elicence %s --help", err, cmd.Name())
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		usageErrors(sub)
+	}
+}
+
+// tell prints v as JSON if --json is set, else the text.
+func (a *app) tell(v any, text func(w io.Writer)) error {
+	if !a.json {
+		text(a.stdout)
+		return nil
+	}
+	e := json.NewEncoder(a.stdout)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/elicence/elicence/issuing"
+	"github.com/elicence/elicence/ledger"
+	"github.com/elicence/elicence/signer/pki"
+	"github.com/elicence/elicence/signer/purpose"
+	"github.com/elicence/elicence/verify/trust"
+)
+
+// auditReport is what ledger audit answers.
+type auditReport struct {
+	Clean    bool                `json:"clean"`
+	Entries  uint64              `json:"entries"`
+	Cosigned uint64              `json:"cosigned"` // size of the largest checkpoint that enough trusted parties cosigned
+	Licences int                 `json:"licences"`
+	Lag      int                 `json:"lag"`
+	Trail    int                 `json:"auditRows"`
+	Problem  string              `json:"problem,omitempty"`
+	Log      *ledger.AuditReport `json:"log,omitempty"`
+}
+
+// audit replays the log, holds it against every checkpoint that anybody here has kept, then checks that each issued
+// licence's events stand in it, and that the audit trail's chain is whole. The first thing that does not fit is named.
+func (i *installation) audit(ctx context.Context) (auditReport, error) {
+	var r auditReport
+	if err := i.ledger.open(ctx); err != nil {
+		return r, err
+	}
+	in, err := i.ledger.sequencer.Audited(ctx)
+	if err != nil {
+		return r, err
+	}
+	t, err := i.readTrust()
+	if err != nil {
+		return r, err
+	}
+	in.Trust = ledgerTrust(t)
+	if in.Known, err = i.knownCheckpoints(); err != nil {
+		return r, err
+	}
+	if r.Log, err = ledger.Audit(ctx, in); err != nil {
+		return r, err
+	}
+	r.Entries, r.Cosigned = r.Log.Entries, r.Log.Cosigned
+	if r.Lag, err = i.db.PendingCount(ctx); err != nil {
+		return r, err
+	}
+	if m := r.Log.Misfit; m != nil {
+		r.Problem = fmt.Sprintf("条目 entry %d: %s: %s / %s", m.Index, m.Rule, m.ZH, m.EN)
+		return r, nil
+	}
+	if r.Licences, r.Problem, err = i.auditLicences(ctx); err != nil || r.Problem != "" {
+		return r, err
+	}
+	broken, rows, err := i.db.CheckChain(ctx)
+	if err != nil {
+		return r, err
+	}
+	r.Trail = rows
+	if broken != 0 {
+		r.Problem = fmt.Sprintf("审计记录 %d 与链不符 / row %d of the audit trail does not fit its chain", broken, broken)
+		return r, nil
+	}
+	r.Clean = true
+	return r, nil
+}
+
+// auditLicences holds the records against the log: an event that the records call sequenced must be the entry there.
+func (i *installation) auditLicences(ctx context.Context) (count int, problem string, err error) {
+	err = i.each(ctx, nil, func(l issuing.Licence) {
+		count++
+		if problem != "" || err != nil {
+			return
+		}
+		var events []issuing.Event
+		if events, err = i.db.EventsOf(ctx, l.ID); err != nil {
+			return
+		}
+		if len(events) == 0 {
+			problem = fmt.Sprintf("%s 没有签发事件 / %s is issued and has no event", l.Number, l.Number)
+			return
+		}
+		for _, e := range events {
+			if e.Index == nil {
+				continue
+			}
+			index, found, ierr := i.db.IndexOf(ctx, e.Hash)
+			if ierr != nil {
+				err = ierr
+				return
+			}
+			if !found || index != *e.Index {
+				problem = fmt.Sprintf("%s 的事件 %s 不在账本第 %d 条 / its event %s is not entry %d of the log", l.Number, e.Kind, *e.Index, e.Kind, *e.Index)
+				return
+			}
+		}
+	})
+	return count, problem, err
+}
+
+// knownCheckpoints are what the cosigners here have kept. Reading needs their certificates and no key.
+func (i *installation) knownCheckpoints() ([][]byte, error) {
+	registrar, err := i.checkpointCertificate(i.config.Registrar)
+	if err != nil {
+		return nil, err
+	}
+	var known [][]byte
+	for _, code := range i.config.Ledger.Cosigners {
+		certificate, err := i.checkpointCertificate(code)
+		if err != nil {
+			return nil, err
+		}
+		c, err := ledger.OpenCosigner(i.cosignerState(code), cosignerName(code), nil, certificate, i.config.Ledger.Origin, registrar, i.app.now)
+		if err != nil {
+			return nil, fmt.Errorf("cosigner %s: %w", code, err)
+		}
+		last, err := c.Last()
+		if err != nil {
+			return nil, fmt.Errorf("cosigner %s: %w", code, err)
+		}
+		if last != nil {
+			known = append(known, last)
+		}
+	}
+	return known, nil
+}
+
+func (i *installation) cosignerState(code string) string {
+	return filepath.Join(i.dir, "cosigners", code+".checkpoint")
+}
+
+func (i *installation) checkpointCertificate(organisation string) (*pki.Certificate, error) {
+	for _, e := range i.keyring.all() {
+		if e.organisation == organisation && e.certificate.Purpose() == purpose.Checkpoints {
+			return e.certificate, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: %s has no certificate for checkpoints", issuing.ErrKey, organisation)
+}
+
+// ledgerTrust is the ledger's view of a trust file.
+func ledgerTrust(t *trust.File) ledger.Trust {
+	out := ledger.Trust{Needed: t.CosignaturesNeeded()}
+	for _, l := range t.Content().Logs {
+		if e, ok := t.Certificate(l.Certificate); ok {
+			out.Logs = append(out.Logs, ledger.Party{Name: l.Origin, Certificate: e.Certificate})
+		}
+	}
+	for _, c := range t.Cosigners() {
+		out.Cosigners = append(out.Cosigners, ledger.Party{Name: c.Name, Certificate: c.Certificate})
+	}
+	return out
+}

@@ -1,0 +1,329 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/elicence/elicence/access"
+	"github.com/elicence/elicence/issuing"
+	"github.com/elicence/elicence/ledger/contract"
+	"github.com/elicence/elicence/licence"
+	"github.com/elicence/elicence/verify"
+)
+
+// actor is the person that --as names, checked for a role, with their organisation.
+type actor struct {
+	organisation licence.Organisation
+	person       string
+}
+
+func (i *installation) actor(ctx context.Context, as string, roles ...access.Role) (actor, error) {
+	if as == "" {
+		return actor{}, usage("--as ORG/PERSON is needed")
+	}
+	code, person, err := access.ParseName(as)
+	if err != nil {
+		return actor{}, usage("%w", err)
+	}
+	o, err := i.db.Organisation(ctx, code)
+	if err != nil {
+		return actor{}, fmt.Errorf("organisation %s: %w", code, err)
+	}
+	_, err = i.personWith(ctx, code, person, roles...)
+	return actor{o, person}, err
+}
+
+// stepOutcome is what a custody command answers for one number.
+type stepOutcome struct {
+	Number  string `json:"number"`
+	Step    string `json:"step"`
+	Outcome string `json:"outcome"` // done or refused
+	Event   string `json:"event,omitempty"`
+	Error   string `json:"error,omitempty"`
+}
+
+// custodyCommands are the steps that organisations take with an issued licence.
+func (a *app) custodyCommands() []*cobra.Command {
+	return []*cobra.Command{a.handoverCommand(), a.acceptCommand(), a.rejectCommand(), a.registerCommand(), a.revokeCommand(),
+		a.reissueCommand("exchange"), a.reissueCommand("replace")}
+}
+
+func (a *app) handoverCommand() *cobra.Command {
+	var as, to, part string
+	c := &cobra.Command{
+		Use:     "handover NUMBER…",
+		Short:   "移交副页 · offer a part to an archive, which accepts or rejects it",
+		Example: "  elicence handover --as 12310101DEMH000017/stock-1 --to 12310000DEMR00001X X000000001",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, numbers []string) error {
+			if to == "" {
+				return usage("--to ORG is needed: the code of the archive that is to take the part over")
+			}
+			return a.steps(cmd.Context(), as, []access.Role{access.StockKeeper, access.Clerk}, numbers, nil, func(ctx context.Context, i *installation, by actor, number string) (issuing.Event, error) {
+				return i.service.Take(ctx, issuing.Move{Kind: contract.HandedOver, Number: number, Actor: by.organisation.Code, Part: part, Counterparty: to}, i.whoIs(by))
+			})
+		},
+	}
+	c.Flags().StringVar(&as, "as", "", "ORG/PERSON who hands over")
+	c.Flags().StringVar(&to, "to", "", "code of the receiving organisation")
+	c.Flags().StringVar(&part, "part", "counterfoil", "which part")
+	return c
+}
+
+func (a *app) acceptCommand() *cobra.Command {
+	var as, part string
+	var e evidence
+	c := &cobra.Command{
+		Use:     "accept NUMBER…",
+		Short:   "接收 · take a handed-over part into the archive, after verifying file and receipt",
+		Example: "  elicence accept --as 12310000DEMR00001X/archivist-1 X000000001",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, numbers []string) error {
+			return a.steps(cmd.Context(), as, []access.Role{access.Archivist}, numbers, nil, func(ctx context.Context, i *installation, by actor, number string) (issuing.Event, error) {
+				if err := i.demandEvidence(ctx, number, part, e, by); err != nil {
+					return issuing.Event{}, err
+				}
+				return i.service.Take(ctx, issuing.Move{Kind: contract.Accepted, Number: number, Actor: by.organisation.Code, Part: part}, i.whoIs(by))
+			})
+		},
+	}
+	c.Flags().StringVar(&as, "as", "", "ORG/PERSON who accepts")
+	c.Flags().StringVar(&part, "part", "counterfoil", "which part")
+	e.flags(c)
+	return c
+}
+
+func (a *app) rejectCommand() *cobra.Command {
+	var as, part, reason, note string
+	c := &cobra.Command{
+		Use:     "reject NUMBER…",
+		Short:   "退回 · send a handed-over part back, with the reason",
+		Example: "  elicence reject --as 12310115DEMR00002X/archivist-1 --reason incomplete --note '缺少首次签发登记表' X000000007",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, numbers []string) error {
+			if reason == "" {
+				return usage("--reason is needed: one of %s", strings.Join(contract.Reasons(contract.Rejected), ", "))
+			}
+			return a.steps(cmd.Context(), as, []access.Role{access.Archivist}, numbers, nil, func(ctx context.Context, i *installation, by actor, number string) (issuing.Event, error) {
+				return i.service.Take(ctx, issuing.Move{Kind: contract.Rejected, Number: number, Actor: by.organisation.Code, Part: part,
+					Reason: reason, Note: []byte(note), NoteName: "rejection"}, i.whoIs(by))
+			})
+		},
+	}
+	c.Flags().StringVar(&as, "as", "", "ORG/PERSON who rejects")
+	c.Flags().StringVar(&part, "part", "counterfoil", "which part")
+	c.Flags().StringVar(&reason, "reason", "", "reason code; it stands on the ledger")
+	c.Flags().StringVar(&note, "note", "", "words for the sender; kept encrypted, never on the ledger")
+	return c
+}
+
+// registration is what the police return about a registered child; it is sealed at rest and never on the ledger.
+type registration struct {
+	Name      string `json:"name,omitempty"`
+	CitizenID string `json:"citizenId,omitempty"`
+	Address   string `json:"address,omitempty"`
+	Station   string `json:"station,omitempty"`
+}
+
+func (a *app) registerCommand() *cobra.Command {
+	var as, file string
+	var e evidence
+	c := &cobra.Command{
+		Use:   "register NUMBER",
+		Short: "户口登记 · register the household from a verified main page and its receipt",
+		Long: `Register verifies the main page with its receipt against the pinned trust file first and refuses
+anything but a passed signature, a status in force and a good receipt.
+
+--registration FILE holds {"name","citizenId","address","station"} as registered; it is kept encrypted.`,
+		Example: "  elicence register --as 12310000DEMP00001X/officer-1 --registration registration.json X000000001",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, numbers []string) error {
+			var note []byte
+			if file != "" {
+				if len(numbers) > 1 {
+					return usage("--registration belongs to one child: register one number at a time")
+				}
+				b, err := os.ReadFile(file)
+				if err != nil {
+					return fmt.Errorf("registration: %w", err)
+				}
+				var r registration
+				d := json.NewDecoder(strings.NewReader(string(b)))
+				d.DisallowUnknownFields()
+				if err := d.Decode(&r); err != nil {
+					return usage("registration file: not the fields name, citizenId, address, station")
+				}
+				if note, err = json.Marshal(r); err != nil {
+					return err
+				}
+			}
+			return a.steps(cmd.Context(), as, []access.Role{access.Officer}, numbers, nil, func(ctx context.Context, i *installation, by actor, number string) (issuing.Event, error) {
+				return i.register(ctx, number, by, e, note)
+			})
+		},
+	}
+	c.Flags().StringVar(&as, "as", "", "ORG/PERSON who registers")
+	c.Flags().StringVar(&file, "registration", "", "file with what was registered")
+	e.flags(c)
+	return c
+}
+
+func (i *installation) register(ctx context.Context, number string, by actor, e evidence, note []byte) (issuing.Event, error) {
+	if err := i.demandEvidence(ctx, number, "main", e, by); err != nil {
+		return issuing.Event{}, err
+	}
+	return i.service.Take(ctx, issuing.Move{Kind: contract.Registered, Number: number, Actor: by.organisation.Code,
+		Note: note, NoteName: "registration"}, i.whoIs(by))
+}
+
+func (a *app) revokeCommand() *cobra.Command {
+	var as, reason, note string
+	c := &cobra.Command{
+		Use:     "revoke NUMBER…",
+		Short:   "撤销 · end a licence that was wrongly issued",
+		Example: "  elicence revoke --as 12310000DEMC00001X/supervisor-1 --reason wrongly-issued X000000009",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, numbers []string) error {
+			if reason == "" {
+				return usage("--reason is needed: one of %s", strings.Join(contract.Reasons(contract.Revoked), ", "))
+			}
+			return a.steps(cmd.Context(), as, []access.Role{access.Supervisor, access.SealKeeper}, numbers,
+				func(ctx context.Context, i *installation) error { return i.publishStatus(ctx) },
+				func(ctx context.Context, i *installation, by actor, number string) (issuing.Event, error) {
+					return i.service.Take(ctx, issuing.Move{Kind: contract.Revoked, Number: number, Actor: by.organisation.Code,
+						Reason: reason, Note: []byte(note), NoteName: "revocation"}, i.whoIs(by))
+				})
+		},
+	}
+	c.Flags().StringVar(&as, "as", "", "ORG/PERSON who revokes")
+	c.Flags().StringVar(&reason, "reason", "", "reason code; it stands on the ledger")
+	c.Flags().StringVar(&note, "note", "", "words for the file; kept encrypted, never on the ledger")
+	return c
+}
+
+// steps runs one step for each number, goes on past refused ones, then anchors what was done.
+func (a *app) steps(ctx context.Context, as string, roles []access.Role, numbers []string, after func(context.Context, *installation) error,
+	step func(context.Context, *installation, actor, string) (issuing.Event, error)) error {
+	i, err := a.openForWriting(ctx)
+	if err != nil {
+		return err
+	}
+	defer i.close()
+	by, err := i.actor(ctx, as, roles...)
+	if err != nil {
+		return err
+	}
+	// A step is judged by what is known here, so events that wait must be known to the ledger first.
+	if err := i.ledger.catchUp(ctx); err != nil {
+		return err
+	}
+	var outcomes []stepOutcome
+	refused := 0
+	for _, number := range numbers {
+		o := stepOutcome{Number: number, Outcome: "done"}
+		event, err := step(ctx, i, by, number)
+		if err != nil {
+			if code, _ := classify(err); code != exitNo || len(numbers) == 1 {
+				return fmt.Errorf("%s: %w", number, err)
+			}
+			o.Outcome, o.Error = "refused", err.Error()
+			refused++
+		} else {
+			o.Step, o.Event = event.Kind, fmt.Sprintf("%x", event.Hash)
+		}
+		outcomes = append(outcomes, o)
+	}
+	if err := i.ledger.catchUp(ctx); err != nil {
+		fmt.Fprintf(a.stderr, "elicence: recorded; the ledger lags behind: %v\n", err)
+	}
+	if after != nil {
+		if err := after(ctx, i); err != nil {
+			return err
+		}
+	}
+	err = a.tell(outcomes, func(w io.Writer) {
+		for _, o := range outcomes {
+			if o.Outcome == "done" {
+				fmt.Fprintf(w, "%s  %s\n", o.Number, o.Step)
+			} else {
+				fmt.Fprintf(a.stderr, "%s  拒绝 refused: %s\n", o.Number, o.Error)
+			}
+		}
+	})
+	if err == nil && refused > 0 {
+		return answer(exitBatch)
+	}
+	return err
+}
+
+// evidence names files that an archive or a police station received from elsewhere; empty: those of this installation.
+type evidence struct{ file, receipt string }
+
+func (e *evidence) flags(c *cobra.Command) {
+	c.Flags().StringVar(&e.file, "file", "", "the part as received, PDF (default: the one in this installation)")
+	c.Flags().StringVar(&e.receipt, "receipt", "", "its receipt as received (default: the one of this installation's log)")
+}
+
+// demandEvidence verifies part and receipt with the pinned trust file and the status of this moment.
+func (i *installation) demandEvidence(ctx context.Context, number, part string, e evidence, by actor) error {
+	v, err := i.currentVerifier(ctx)
+	if err != nil {
+		return err
+	}
+	return i.demandEvidenceWith(ctx, v, number, part, e, by)
+}
+
+// demandEvidenceWith verifies part and receipt; only then may custody move or a household be registered. A file without
+// a good receipt is refused: a stolen key can sign, not backdate.
+func (i *installation) demandEvidenceWith(ctx context.Context, v *verify.Verifier, number, part string, e evidence, by actor) error {
+	l, err := i.db.ByNumber(ctx, number)
+	if err != nil {
+		return err
+	}
+	if err := i.db.Record(ctx, i.reading(by, "verify", l.ID, "part "+part)); err != nil {
+		return err
+	}
+	file, err := i.evidenceFile(ctx, l, part, e)
+	if err != nil {
+		return err
+	}
+	var receipt []byte
+	if e.receipt != "" {
+		receipt, err = readBounded(e.receipt)
+	} else {
+		receipt, err = i.receiptOf(ctx, l)
+	}
+	if err != nil {
+		return fmt.Errorf("receipt: %w", err)
+	}
+	report := v.File(ctx, file, receipt)
+	switch {
+	case !report.Good():
+		return fmt.Errorf("%w: %s %s, %s: %s / %s", issuing.ErrEvidence, report.Signature.Indication,
+			report.Signature.SubIndication, report.Status.State, report.Signature.ZH, report.Signature.EN)
+	case report.Number != number:
+		return fmt.Errorf("%w: the file is another licence", issuing.ErrEvidence)
+	case report.Part != part:
+		return fmt.Errorf("%w: the file is the %s, not the %s", issuing.ErrEvidence, report.Part, part)
+	case report.ProvenAt.IsZero():
+		return fmt.Errorf("%w: 没有可信的入账回执 / there is no good receipt", issuing.ErrEvidence)
+	}
+	return nil
+}
+
+func (i *installation) evidenceFile(ctx context.Context, l issuing.Licence, part string, e evidence) ([]byte, error) {
+	if e.file != "" {
+		b, err := readBounded(e.file)
+		if err != nil {
+			return nil, fmt.Errorf("part: %w", err)
+		}
+		return b, nil
+	}
+	return i.service.Part(ctx, l, part)
+}

@@ -1,0 +1,353 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/elicence/elicence/access"
+	"github.com/elicence/elicence/issuing"
+	"github.com/elicence/elicence/ledger/contract"
+	"github.com/elicence/elicence/licence"
+	"github.com/elicence/elicence/signer/pki"
+	"github.com/elicence/elicence/signer/purpose"
+)
+
+const (
+	stockHospital = 1000 // numbers that a demonstration hospital starts with
+	stockAgency   = 200
+)
+
+func (a *app) initCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "init",
+		Short: "建立示范安装 · make a demonstration installation: CA, keystores, organisations, people, stock, fonts",
+		Long: `Init makes a folder with everything that the commands need: a demonstration CA and the organisations
+of one city (a hospital and a county agency for each district, health commission, police, two archives),
+each with its own keystore, people with passphrases (in secrets/), and numbers in stock.
+
+All that it signs is marked SPECIMEN. A production installation brings its own certificate chain.`,
+		Example: "  elicence init --data ./data",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			begun := time.Now()
+			s := demonstrationScheme()
+			if err := a.initialise(cmd.Context(), s); err != nil {
+				return err
+			}
+			return a.tell(map[string]any{"data": a.data, "organisations": len(s.all())}, func(w io.Writer) {
+				fmt.Fprintf(w, "%s 已就绪 is ready: %d 个机构 organisations, %.1f s\n", a.data, len(s.all()), time.Since(begun).Seconds())
+				fmt.Fprintf(w, "接着 next: elicence issue --data %s --births FILE.jsonl\n", a.data)
+			})
+		},
+	}
+	return c
+}
+
+func demonstrationConfig(s scheme) config {
+	c := config{
+		Format: 1, Name: words{"示范电子证照信任名录", "Demonstration electronic licence scheme"}, Demonstration: true,
+		Zone: "Asia/Shanghai", Operator: s.operator.Code, Registrar: s.commission.Code,
+		Records: driver{"sqlite", "records"}, Objects: driver{"dir", "objects"}, Keys: driver{"softkey", "keystores"},
+	}
+	c.Ledger.Driver, c.Ledger.Origin = "embedded", "elicence.example/demonstration"
+	c.Ledger.Cosigners, c.Ledger.Needed = []string{s.police.Code, s.cityArchive.Code}, 2
+	c.Status.Space, c.Status.Validity = 1<<20, 24*time.Hour
+	c.Trust.Validity = 365 * 24 * time.Hour
+	c.Signature.ContentOIDs = "pkcs7"
+	return c
+}
+
+// initialise makes the whole installation in a folder beside the wanted one and renames it when it is complete: a
+// killed init leaves no half installation.
+func (a *app) initialise(ctx context.Context, s scheme) error {
+	if _, err := os.Stat(filepath.Join(a.data, configFile)); err == nil {
+		return &failure{code: exitNo, cause: fmt.Errorf("%s: there is an installation already", a.data), do: "choose another folder with --data"}
+	}
+	if entries, err := os.ReadDir(a.data); err == nil && len(entries) > 0 {
+		return &failure{code: exitNo, cause: fmt.Errorf("%s: the folder is not empty", a.data), do: "choose an empty or new folder with --data"}
+	}
+	target := a.data
+	parent := filepath.Dir(filepath.Clean(target))
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return fmt.Errorf("make the data folder: %w", err)
+	}
+	building, err := os.MkdirTemp(parent, ".elicence-init-*")
+	if err != nil {
+		return fmt.Errorf("make the data folder: %w", err)
+	}
+	defer os.RemoveAll(building)
+	b := *a
+	b.data = building
+	if err := b.build(ctx, s); err != nil {
+		return err
+	}
+	if err := os.Chmod(building, 0o755); err != nil {
+		return err
+	}
+	if err := os.Remove(target); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := os.Rename(building, target); err != nil {
+		return fmt.Errorf("put the data folder in place: %w", err)
+	}
+	return nil
+}
+
+func (a *app) build(ctx context.Context, s scheme) error {
+	c := demonstrationConfig(s)
+	for _, d := range []string{"keystores", "certificates", "secrets", "publish", "fonts", "records", "objects"} {
+		mode := os.FileMode(0o755)
+		if d == "secrets" || d == "keystores" {
+			mode = 0o700
+		}
+		if err := os.MkdirAll(filepath.Join(a.data, d), mode); err != nil {
+			return err
+		}
+	}
+	if _, err := fetchFonts(ctx, filepath.Join(a.data, "fonts")); err != nil {
+		return err
+	}
+	i := &installation{app: a, dir: a.data, config: c}
+	var err error
+	if i.zone, err = time.LoadLocation(c.Zone); err != nil {
+		return err
+	}
+	if err := i.buildAuthority(ctx); err != nil {
+		return err
+	}
+	if err := i.buildKeystores(ctx, s); err != nil {
+		return err
+	}
+	if err := i.loadTypes(); err != nil {
+		return err
+	}
+	if err := i.openStores(ctx, false); err != nil {
+		return err
+	}
+	defer i.close()
+	if err := i.buildRecords(ctx, s); err != nil {
+		return err
+	}
+	if err := i.publishTrust(ctx); err != nil {
+		return err
+	}
+	if err := i.publishStatus(ctx); err != nil {
+		return err
+	}
+	return c.write(a.data)
+}
+
+func (i *installation) buildAuthority(ctx context.Context) (err error) {
+	if i.keyring, err = openKeyring(i.dir, nil, i.passphrase); err != nil {
+		return err
+	}
+	for _, name := range []string{authorityName, storageName} {
+		if err := i.newSecret(name); err != nil {
+			return err
+		}
+	}
+	store, err := i.keyring.create(ctx, authorityName)
+	if err != nil {
+		return err
+	}
+	if i.chain, err = createAuthority(ctx, i.dir, store, i.app.now()); err != nil {
+		return err
+	}
+	i.keyring.chain = i.chain
+	if store, err = i.keyring.create(ctx, storageName); err != nil {
+		return err
+	}
+	if err := store.Generate(wrappingLabel, purpose.DataWrapping, i.app.now(), rand.Reader); err != nil {
+		return err
+	}
+	return store.Save()
+}
+
+// purposesOf says which keys an organisation of this kind holds in the demonstration.
+func purposesOf(kind string) []purpose.Purpose {
+	switch kind {
+	case licence.Hospital, licence.Agency:
+		return []purpose.Purpose{purpose.Documents, purpose.Events}
+	case licence.Commission:
+		return []purpose.Purpose{purpose.Events, purpose.Checkpoints, purpose.StatusLists}
+	case licence.Police, licence.Archive:
+		return []purpose.Purpose{purpose.Events, purpose.Checkpoints}
+	}
+	return []purpose.Purpose{purpose.TrustFiles}
+}
+
+// buildKeystores makes one keystore an organisation. Each costs one scrypt, so all cores work.
+func (i *installation) buildKeystores(ctx context.Context, s scheme) error {
+	all := s.all()
+	bar := i.app.progress(len(all), "密钥库 keystores")
+	jobs := make(chan licence.Organisation)
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	var first error
+	for range runtime.GOMAXPROCS(0) {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			for o := range jobs {
+				err := i.buildKeystore(ctx, o)
+				mu.Lock()
+				if err != nil && first == nil {
+					first = fmt.Errorf("keystore of %s: %w", o.Code, err)
+				}
+				_ = bar.Add(1)
+				mu.Unlock()
+			}
+		}()
+	}
+	for _, o := range all {
+		jobs <- o
+	}
+	close(jobs)
+	group.Wait()
+	_ = bar.Finish()
+	if first != nil {
+		return first
+	}
+	return i.keyring.reload()
+}
+
+func (i *installation) buildKeystore(ctx context.Context, o licence.Organisation) error {
+	if err := i.newSecret(o.Code); err != nil {
+		return err
+	}
+	store, err := i.keyring.create(ctx, o.Code)
+	if err != nil {
+		return err
+	}
+	for _, p := range purposesOf(o.Kind) {
+		if _, err := i.keyring.add(ctx, store, o.Code, o.Name, p, i.app.now(), 3); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newSecret writes a random passphrase that only the owner of the folder can read.
+func (i *installation) newSecret(elem ...string) error {
+	path := i.secretPath(elem...)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	b := make([]byte, 20)
+	if _, err := io.ReadFull(rand.Reader, b); err != nil {
+		return err
+	}
+	return writeFile(path, []byte(base32.StdEncoding.EncodeToString(b)+"\n"), 0o600)
+}
+
+// buildRecords registers organisations, people and stock, and enrols everybody who acts on the ledger.
+func (i *installation) buildRecords(ctx context.Context, s scheme) error {
+	for _, o := range s.all() {
+		if err := i.db.PutOrganisation(ctx, o); err != nil {
+			return err
+		}
+		for _, p := range demoPeople(o.Kind) {
+			if err := i.newSecret(o.Code, p.id); err != nil {
+				return err
+			}
+			secret, err := i.personPassphrase(o.Code, p.id, "")
+			if err != nil {
+				return err
+			}
+			person, err := access.NewPerson(o.Code, p.id, secret, rand.Reader, p.role)
+			if err != nil {
+				return err
+			}
+			if err := i.db.PutPerson(ctx, person); err != nil {
+				return err
+			}
+		}
+	}
+	who := i.who("init")
+	who.At, who.Organisation, who.What = i.app.now(), s.commission.Code, "allot"
+	issuers := append(append([]licence.Organisation(nil), s.hospitals...), s.agencies...)
+	for n, o := range issuers {
+		count := stockHospital
+		if o.Kind == licence.Agency {
+			count = stockAgency
+		}
+		if err := i.db.Allot(ctx, o.Code, numberRange(n), count, i.app.now(), who); err != nil {
+			return err
+		}
+	}
+	return i.enrol(ctx, s)
+}
+
+// enrol writes the log's first entries: the registrar enrols itself, then everybody else who will sign events.
+func (i *installation) enrol(ctx context.Context, s scheme) error {
+	if err := i.ledger.open(ctx); err != nil {
+		return err
+	}
+	registrar, err := i.keyring.Current(ctx, s.commission.Code, purpose.Events)
+	if err != nil {
+		return err
+	}
+	var events [][]byte
+	for _, o := range append([]licence.Organisation{s.commission}, s.all()...) {
+		if o.Kind == "operator" || (o.Code == s.commission.Code && len(events) > 0) {
+			continue
+		}
+		signing, err := i.keyring.Current(ctx, o.Code, purpose.Events)
+		if err != nil {
+			return err
+		}
+		b, err := i.enrolment(ctx, registrar, o.Code, o.Kind, signing.Leaf())
+		if err != nil {
+			return err
+		}
+		events = append(events, b)
+	}
+	return i.submitEnrolments(ctx, events)
+}
+
+func (i *installation) enrolment(ctx context.Context, registrar issuing.Signing, code, kind string, certificate *pki.Certificate) ([]byte, error) {
+	return contract.SignEvent(ctx, registrar.Key, registrar.Leaf(), contract.Event{
+		Version: contract.Version, Kind: contract.Enrolled, Time: i.app.now().UnixMicro(), Actor: i.config.Registrar,
+		Enrolment: &contract.Enrolment{Code: code, Kind: contract.OrganisationKind(kind), Certificate: certificate.Raw()},
+	})
+}
+
+// enrolKey tells the ledger of a further event key; before that, nothing signed with it is taken.
+func (i *installation) enrolKey(ctx context.Context, code, kind string, certificate *pki.Certificate) error {
+	if err := i.ledger.catchUp(ctx); err != nil {
+		return err
+	}
+	registrar, err := i.keyring.Current(ctx, i.config.Registrar, purpose.Events)
+	if err != nil {
+		return err
+	}
+	b, err := i.enrolment(ctx, registrar, code, kind, certificate)
+	if err != nil {
+		return err
+	}
+	return i.submitEnrolments(ctx, [][]byte{b})
+}
+
+func (i *installation) submitEnrolments(ctx context.Context, events [][]byte) error {
+	answers, err := i.ledger.Submit(ctx, events)
+	if err != nil {
+		return err
+	}
+	for _, a := range answers {
+		if a.Refusal != "" {
+			return fmt.Errorf("enrol: the contract refused an organisation: %s", a.Refusal)
+		}
+	}
+	return i.ledger.cosign(ctx)
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/elicence/elicence/access"
+	"github.com/elicence/elicence/licence"
+)
+
+func (a *app) numberCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "number",
+		Short:   "证件编号与空白证件 · sheets and numbers: allot, bind, spoil, reconcile",
+		Example: "  elicence number reconcile --year 2026",
+	}
+	c.AddCommand(a.numberAllot(), a.numberBind(), a.numberSpoil(), a.numberReconcile())
+	return c
+}
+
+func (a *app) numberAllot() *cobra.Command {
+	var as, to, from string
+	var count int
+	c := &cobra.Command{
+		Use:     "allot --to ORG --from NUMBER --count N",
+		Short:   "调拨 · draw numbers into an issuer's stock",
+		Example: "  elicence number allot --as 12310000DEMC00001X/supervisor-1 --to 12310101DEMH000017 --from X000900001 --count 500",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if to == "" || from == "" || count < 1 {
+				return usage("--to ORG, --from NUMBER and --count N are needed")
+			}
+			return a.stock(cmd, as, []access.Role{access.Supervisor}, func(i *installation, by actor) error {
+				if _, err := i.db.Organisation(cmd.Context(), to); err != nil {
+					return fmt.Errorf("organisation %s: %w", to, err)
+				}
+				if err := i.db.Allot(cmd.Context(), to, from, count, a.now(), i.whoIs(by)); err != nil {
+					return err
+				}
+				return a.tell(map[string]any{"to": to, "from": from, "count": count}, func(w io.Writer) {
+					fmt.Fprintf(w, "%s: %d 个编号自 %s 起 / %d numbers from %s\n", to, count, from, count, from)
+				})
+			})
+		},
+	}
+	c.Flags().StringVar(&as, "as", "", "ORG/PERSON of the health commission")
+	c.Flags().StringVar(&to, "to", "", "code of the issuer that receives them")
+	c.Flags().StringVar(&from, "from", "", "the first number")
+	c.Flags().IntVar(&count, "count", 0, "how many")
+	return c
+}
+
+func (a *app) numberBind() *cobra.Command {
+	var as, business string
+	c := &cobra.Command{
+		Use:   "bind NUMBER --business ID",
+		Short: "绑定纸张 · bind a scanned sheet to a draft (paper mode)",
+		Long: `Bind gives one numbered sheet to the birth with this business id. Values are printed on it; if the
+print is bad, spoil it and bind the next one. When it is good and sealed, issue uses the bound number.`,
+		Example: "  elicence number bind --as 12310101DEMH000017/clerk-1 --business D1-000001 X000000001",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if business == "" {
+				return usage("--business ID is needed: the hospital's own id of the birth")
+			}
+			return a.stock(cmd, as, []access.Role{access.Clerk}, func(i *installation, by actor) error {
+				if err := i.db.Bind(cmd.Context(), by.organisation.Code, args[0], business, a.now(), i.whoIs(by)); err != nil {
+					return err
+				}
+				return a.tell(map[string]any{"number": args[0], "businessId": business}, func(w io.Writer) {
+					fmt.Fprintf(w, "%s ← %s\n", args[0], business)
+				})
+			})
+		},
+	}
+	c.Flags().StringVar(&as, "as", "", "ORG/PERSON who binds")
+	c.Flags().StringVar(&business, "business", "", "business id of the birth")
+	return c
+}
+
+func (a *app) numberSpoil() *cobra.Command {
+	var as, reason string
+	c := &cobra.Command{
+		Use:     "spoil NUMBER --reason misprint|lost|damaged|other",
+		Short:   "作废 · end a sheet that never became a certificate; its number is never used again",
+		Example: "  elicence number spoil --as 12310101DEMH000017/stock-1 --reason misprint X000000001",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			words, err := licence.SpoilReason(reason)
+			if err != nil {
+				return usage("%w", err)
+			}
+			return a.stock(cmd, as, []access.Role{access.StockKeeper, access.Clerk}, func(i *installation, by actor) error {
+				if err := i.db.Spoil(cmd.Context(), by.organisation.Code, args[0], reason, a.now(), i.whoIs(by)); err != nil {
+					return err
+				}
+				return a.tell(map[string]any{"number": args[0], "reason": reason}, func(w io.Writer) {
+					fmt.Fprintf(w, "%s 作废 spoiled: %s %s\n", args[0], words.ZH, words.EN)
+				})
+			})
+		},
+	}
+	c.Flags().StringVar(&as, "as", "", "ORG/PERSON who spoils")
+	c.Flags().StringVar(&reason, "reason", "", "misprint, lost, damaged or other")
+	return c
+}
+
+func (a *app) numberReconcile() *cobra.Command {
+	var year int
+	var issuer string
+	c := &cobra.Command{
+		Use:     "reconcile [--year YYYY] [--issuer ORG]",
+		Short:   "对账 · print the national year table and check that it balances",
+		Example: "  elicence number reconcile --year 2026",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			i, err := a.openForReading(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer i.close()
+			if year == 0 {
+				year = a.now().In(i.zone).Year()
+			}
+			tables, err := i.yearTables(cmd.Context(), year, issuer)
+			if err != nil {
+				return err
+			}
+			balanced := true
+			for _, t := range tables {
+				balanced = balanced && t.Balanced
+			}
+			err = a.tell(tables, func(w io.Writer) { printYearTables(w, tables) })
+			if err == nil && !balanced {
+				return answer(exitNo)
+			}
+			return err
+		},
+	}
+	c.Flags().IntVar(&year, "year", 0, "calendar year (default this year)")
+	c.Flags().StringVar(&issuer, "issuer", "", "one issuer only")
+	return c
+}
+
+// stock opens for writing, checks the actor and runs one stock step.
+func (a *app) stock(cmd *cobra.Command, as string, roles []access.Role, step func(*installation, actor) error) error {
+	i, err := a.openForWriting(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer i.close()
+	by, err := i.actor(cmd.Context(), as, roles...)
+	if err != nil {
+		return err
+	}
+	return step(i, by)
+}
+
+// yearRow is one issuer's line of the year table, or the sum.
+type yearRow struct {
+	Name     string            `json:"name"`
+	Table    licence.YearTable `json:"table"`
+	Balanced bool              `json:"balanced"`
+	Problem  string            `json:"problem,omitempty"`
+	Warnings []licence.Finding `json:"warnings,omitempty"`
+}
+
+func printYearTables(w io.Writer, rows []yearRow) {
+	if len(rows) == 0 {
+		fmt.Fprintln(w, "没有签发机构 no issuers")
+		return
+	}
+	fmt.Fprintf(w, "%d 年度出生医学证明统计 · year table\n", rows[0].Table.Year)
+	t := tabwriter.NewWriter(w, 2, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "期初 opening\t领入 drawn\t首次 first\t换发 exchange\t补发 replacement\t作废 spoiled\t期末 closing\t平衡 balanced\t机构 issuer")
+	for _, r := range rows {
+		y := r.Table
+		mark := "✓"
+		if !r.Balanced {
+			mark = "✗ " + r.Problem
+		}
+		fmt.Fprintf(t, "%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\n", y.Opening, y.Drawn, y.Inside.First+y.Outside.First,
+			y.Inside.Exchange+y.Outside.Exchange, y.Inside.Replacement+y.Outside.Replacement, y.Spoiled, y.Closing, mark, r.Name)
+	}
+	t.Flush()
+	for _, r := range rows {
+		for _, f := range r.Warnings {
+			fmt.Fprintf(w, "! %s: %s / %s\n", r.Name, f.ZH, f.EN)
+		}
+	}
+}

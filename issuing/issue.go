@@ -1,0 +1,357 @@
+package issuing
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/elicence/elicence/audit"
+	"github.com/elicence/elicence/ledger/contract"
+	"github.com/elicence/elicence/licence"
+	"github.com/elicence/elicence/signer/purpose"
+	"github.com/elicence/elicence/templates"
+)
+
+// Issued is the answer to a request: what stands now, and whether this very call made it.
+type Issued struct {
+	Licence Licence
+	Fresh   bool // false: the same request had been answered before
+}
+
+// Issue takes an approved draft through the three commits of law 1. The same approved draft again gives the same
+// licence. Errors: licence.ErrConflict (same business id, other content), licence.ErrStockEmpty, licence.ErrClock,
+// *templates.MissingGlyph, ErrKey: nothing was consumed. Any other error after the intent names the licence, whose
+// number is kept and which Resume finishes.
+func (s *Service) Issue(ctx context.Context, a licence.Approved, who audit.Entry) (Issued, error) {
+	begin, err := s.prepare(ctx, a, who)
+	if err != nil {
+		return Issued{}, err
+	}
+	l, fresh, err := s.records.Begin(ctx, begin)
+	if err != nil {
+		return Issued{}, err
+	}
+	if !fresh {
+		if l.Stage == StageIssued {
+			return Issued{Licence: l}, nil
+		}
+		if l.Stage == StageParked {
+			return Issued{}, fmt.Errorf("%w: licence %s is parked: %s", licence.ErrState, l.Number, l.ParkReason)
+		}
+		if l, err = s.records.Claim(ctx, l.ID, s.entry(who, "resume", l.ID)); err != nil {
+			return Issued{}, fmt.Errorf("licence %s: %w", l.Number, err)
+		}
+	}
+	l, err = s.finish(ctx, l, who)
+	if err != nil {
+		return Issued{}, fmt.Errorf("licence %s keeps its number and can be finished later: %w", l.Number, err)
+	}
+	return Issued{Licence: l, Fresh: fresh}, nil
+}
+
+// Resume finishes one licence that an earlier process left at intent or signed. It is the way that Issue itself takes.
+func (s *Service) Resume(ctx context.Context, id string, who audit.Entry) (Licence, error) {
+	l, err := s.records.Claim(ctx, id, s.entry(who, "resume", id))
+	if err != nil {
+		return Licence{}, err
+	}
+	var cause error
+	for range s.config.MaxAttempts {
+		var done Licence
+		if done, cause = s.finish(ctx, l, who); cause == nil {
+			return done, nil
+		}
+		if ctx.Err() != nil || errors.Is(cause, ErrFenced) || transient(cause) {
+			return l, cause
+		}
+		// The stage may have moved although the answer was lost.
+		if l, err = s.records.Claim(ctx, id, s.entry(who, "resume", id)); err != nil {
+			return l, err
+		}
+	}
+	if err := s.records.Park(ctx, id, l.Epoch, reasonCode(cause)); err != nil {
+		return l, errors.Join(cause, err)
+	}
+	return l, fmt.Errorf("licence %s is parked for a person: %w", l.Number, cause)
+}
+
+// transient errors are those that waiting cures: an absent key or an unavailable store never parks a licence.
+func transient(err error) bool {
+	return errors.Is(err, ErrKey) || errors.Is(err, licence.ErrUnavailable)
+}
+
+// reasonCode keeps free words out of the parked row: an error text may name a field, never a value, but a code is
+// enough for the list and the log has the rest.
+func reasonCode(err error) string {
+	var missing *templates.MissingGlyph
+	switch {
+	case errors.As(err, &missing):
+		return "missing-glyph"
+	case errors.Is(err, ErrEvidence):
+		return "self-check"
+	}
+	return "failed-repeatedly"
+}
+
+// ResumeAll finishes everything unfinished, oldest first, and returns how many it finished and the first error.
+func (s *Service) ResumeAll(ctx context.Context, who audit.Entry, done func(Licence)) (int, error) {
+	count := 0
+	var first error
+	for {
+		ids, err := s.records.Unfinished(ctx, 256)
+		if err != nil {
+			return count, err
+		}
+		progressed := false
+		for _, id := range ids {
+			l, err := s.Resume(ctx, id, who)
+			if err != nil {
+				if first == nil {
+					first = err
+				}
+				if ctx.Err() != nil {
+					return count, ctx.Err()
+				}
+				continue
+			}
+			count, progressed = count+1, true
+			if done != nil {
+				done(l)
+			}
+		}
+		if !progressed {
+			return count, first
+		}
+	}
+}
+
+// prepare does everything that may refuse before a number or key is used (laws 1 and 10).
+func (s *Service) prepare(ctx context.Context, a licence.Approved, who audit.Entry) (Beginning, error) {
+	d := a.Draft()
+	if !a.Valid() {
+		return Beginning{}, fmt.Errorf("%w: there is no approval", licence.ErrRefused)
+	}
+	typ := d.Type()
+	// The clock is read after the last event: other workers commit events meanwhile.
+	last, err := s.records.LastEventTime(ctx)
+	if err != nil {
+		return Beginning{}, err
+	}
+	now := s.now()
+	if now.Before(last) {
+		return Beginning{}, fmt.Errorf("%w: the clock says %s, the last event was %s: set the clock right", licence.ErrClock,
+			now.UTC().Format(time.RFC3339), last.UTC().Format(time.RFC3339))
+	}
+	issuer := d.Issuer()
+	if err := s.render.CheckGlyphs(typ.Name, d.Document(), issuer.Name); err != nil {
+		return Beginning{}, err
+	}
+	documents, err := s.keys.Current(ctx, issuer.Code, purpose.Documents)
+	if err != nil {
+		return Beginning{}, err
+	}
+	events, err := s.keys.Current(ctx, issuer.Code, purpose.Events)
+	if err != nil {
+		return Beginning{}, err
+	}
+	parts, err := s.partsOf(ctx, d)
+	if err != nil {
+		return Beginning{}, err
+	}
+	key, err := s.vault.NewKey(ctx)
+	if err != nil {
+		return Beginning{}, err
+	}
+	var random [16 + 32 + 32]byte
+	if err := s.fill(random[:]); err != nil {
+		return Beginning{}, err
+	}
+	in := Intent{
+		ID:            hex.EncodeToString(random[:16]),
+		Issuer:        issuer.Code,
+		IssuerName:    issuer.Name,
+		IssuerRegion:  issuer.Region,
+		Type:          typ.Name,
+		TypeVersion:   typ.SchemaVersion,
+		Kind:          d.Kind(),
+		BusinessID:    d.BusinessID(),
+		Replaces:      d.Replaces(),
+		RequestDigest: d.Digest(),
+		Request:       d.Canonical(),
+		Clerk:         d.Clerk(),
+		Approver:      a.By(),
+		IssueTime:     now,
+		SigningTime:   now.Truncate(time.Second), // UTCTime has seconds
+		DocumentKey:   documents.Leaf().SM3(),
+		EventKey:      events.Leaf().SM3(),
+		Parts:         parts,
+		FormatVersion: FormatVersion,
+		Specimen:      s.config.Specimen,
+	}
+	copy(in.Handle[:], random[16:48])
+	copy(in.Seed[:], random[48:80])
+	if number, date := d.Paper(); number != "" {
+		in.Number = number
+		if in.IssueTime, err = time.ParseInLocation("2006-01-02", date, s.config.Zone); err != nil {
+			return Beginning{}, fmt.Errorf("%w: the paper's date", licence.ErrRefused)
+		}
+	}
+	for _, w := range d.Warnings() {
+		in.Warnings = append(in.Warnings, w.Code)
+	}
+	return Beginning{
+		Intent:      in,
+		UseStock:    typ.UsesStock(d.Kind()),
+		StatusSpace: s.config.StatusSpace,
+		StatusPick:  s.pickStatusIndex,
+		MakeIdentifier: func(serial uint64) (string, error) {
+			id, err := typ.Identifier(issuer.Code, serial, 1)
+			return id.String(), err
+		},
+		DataKey:   key.Wrapped,
+		DataKeyID: key.ID,
+		Search:    typ.SearchTerms(d.Document()),
+		Audit:     s.entry(who, "issue", in.ID),
+	}, nil
+}
+
+// pickStatusIndex draws a place without bias: the neighbour in the list must tell nothing about birth order.
+func (s *Service) pickStatusIndex() (uint64, error) {
+	limit := ^uint64(0) - ^uint64(0)%s.config.StatusSpace
+	for {
+		var b [8]byte
+		if err := s.fill(b[:]); err != nil {
+			return 0, err
+		}
+		if v := binary.BigEndian.Uint64(b[:]); v < limit {
+			return v % s.config.StatusSpace, nil
+		}
+	}
+}
+
+// partsOf decides which parts the licence has. A child that is registered already gets the main page only: its
+// counterfoil is in the registration authority's hands.
+func (s *Service) partsOf(ctx context.Context, d licence.Draft) ([]string, error) {
+	typ := d.Type()
+	if d.Replaces() == "" {
+		return typ.PartsOf(d.Kind(), false), nil
+	}
+	old, view, err := s.standing(ctx, d.Replaces())
+	if err != nil {
+		return nil, err
+	}
+	if old.Type != typ.Name {
+		return nil, fmt.Errorf("%w: %s is a licence of another type", licence.ErrState, old.Number)
+	}
+	if d.KindSpec().Content == "same" {
+		recorded, err := licence.Open(old.Request)
+		if err != nil {
+			return nil, err
+		}
+		if differ := typ.Differences(recorded.Document, d.Document()); len(differ) > 0 {
+			return nil, fmt.Errorf("%w: a replacement repeats the old content exactly; different: %v; use exchange to change content",
+				licence.ErrRefused, differ)
+		}
+	}
+	return typ.PartsOf(d.Kind(), view.Registered != ""), nil
+}
+
+// finish is the one way forward from any stage: normal issue and resume after a crash are the same code.
+func (s *Service) finish(ctx context.Context, l Licence, who audit.Entry) (Licence, error) {
+	var built []part
+	var err error
+	switch l.Stage {
+	case StageIntent:
+		if built, err = s.sign(ctx, &l); err != nil {
+			return l, err
+		}
+	case StageSigned:
+		if built, err = s.rebuild(ctx, &l); err != nil {
+			return l, err
+		}
+	case StageIssued:
+		return l, nil
+	default:
+		return l, fmt.Errorf("%w: licence %s is %s", licence.ErrState, l.Number, l.Stage)
+	}
+	if err := s.store(ctx, l, built); err != nil {
+		return l, err
+	}
+	return s.complete(ctx, l, who)
+}
+
+// store puts the parts and the deletable copy of their key. Objects are create-only: one that is there already with
+// these bytes is adopted.
+func (s *Service) store(ctx context.Context, l Licence, built []part) error {
+	key := DataKey{ID: l.DataKeyID, Wrapped: l.DataKey}
+	object, b, err := s.vault.KeyObject(key, l.ID)
+	if err != nil {
+		return err
+	}
+	if err := s.objects.Put(ctx, object, b); err != nil {
+		return fmt.Errorf("%w: key object: %w", licence.ErrUnavailable, err)
+	}
+	for _, p := range built {
+		if err := s.objects.Put(ctx, p.object, p.stored); err != nil {
+			return fmt.Errorf("%w: part %s: %w", licence.ErrUnavailable, p.name, err)
+		}
+	}
+	return nil
+}
+
+// complete makes the event and commits; what the caller is answered exists from here on.
+func (s *Service) complete(ctx context.Context, l Licence, who audit.Entry) (Licence, error) {
+	typ, err := s.render.Type(l.Type)
+	if err != nil {
+		return l, err
+	}
+	custody := map[string]string{}
+	for _, p := range typ.Parts {
+		custody[p.Name] = p.Custody
+	}
+	now := s.now()
+	e := contract.Event{
+		Version: contract.Version, Kind: contract.Issued, Handle: l.Handle, Time: now.UnixMicro(), Actor: l.Issuer,
+	}
+	for _, p := range l.Signatures.Parts {
+		e.Parts = append(e.Parts, contract.PartCommitment{
+			Part: p.Part, Commitment: s.commitment(l, p), Custody: custody[p.Part],
+		})
+	}
+	event, err := s.event(ctx, l, e, l.EventKey, 0)
+	if err != nil {
+		return l, err
+	}
+	c := Completion{Event: event, At: now, Audit: s.entry(who, "issued", l.ID)}
+	if l.Replaces != "" {
+		step, err := s.supersede(ctx, l, now, who)
+		if err != nil {
+			return l, err
+		}
+		c.Supersedes = step
+	}
+	c.Deliveries = s.deliveries(l, now)
+	if err := s.records.CommitIssued(ctx, l.ID, l.Epoch, c); err != nil {
+		return l, err
+	}
+	l.Stage, l.Status, l.StatusAt = StageIssued, InForce, now
+	return l, nil
+}
+
+// deliveries are due rows, one for each receiver that the installation names.
+func (s *Service) deliveries(l Licence, now time.Time) []Delivery {
+	var due []Delivery
+	for _, receiver := range s.config.Receivers {
+		due = append(due, Delivery{Licence: l.ID, Receiver: receiver, Topic: "parts", Due: now})
+	}
+	return due
+}
+
+// entry fills what every audit row of one call shares.
+func (s *Service) entry(who audit.Entry, what, licenceID string) audit.Entry {
+	who.At, who.What, who.Licence = s.now(), what, licenceID
+	return who
+}

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Installs what the tests call: PDF readers as second judges, OpenSSL as second judge of signatures, the fallback font.
+set -eu
+packages="poppler-utils qpdf mupdf-tools openssl fonts-hanazono libpdfbox2-java libfontbox2-java libcommons-logging-java libactivation-java default-jdk-headless gcc libc6-dev"
+missing=""
+for p in $packages; do
+	case "$p" in
+	default-jdk-headless) command -v javac >/dev/null 2>&1 && continue ;;
+	gcc | libc6-dev) command -v gcc >/dev/null 2>&1 && continue ;;
+	esac
+	dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $p"
+done
+[ -z "$missing" ] && exit 0
+run=""
+[ "$(id -u)" = 0 ] || run="sudo -n"
+if ! $run true 2>/dev/null; then
+	echo "make test needs these Debian packages:$missing" >&2
+	echo "install them with: sudo apt-get install$missing" >&2
+	exit 1
+fi
+echo "installing$missing"
+$run apt-get update -qq
+DEBIAN_FRONTEND=noninteractive $run apt-get install -y -qq --no-install-recommends $missing >/dev/null
