@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"fmt"
-	"io"
 	"math/big"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -30,6 +29,8 @@ func (k *Keystore) Key(label string) (*Key, error) {
 	defer k.mu.RUnlock()
 	e := k.find(label)
 	switch {
+	case k.closed:
+		return nil, fmt.Errorf("%w: the keystore is closed", ErrState)
 	case e == nil:
 		return nil, fmt.Errorf("%w: %q", ErrNoKey, label)
 	case e.Purpose == purpose.DataWrapping:
@@ -40,18 +41,15 @@ func (k *Keystore) Key(label string) (*Key, error) {
 	return &Key{k, e}, nil
 }
 
-// Public is the key's public half.
-func (k *Key) Public() *ecdsa.PublicKey {
-	k.store.mu.RLock()
-	defer k.store.mu.RUnlock()
-	if k.entry.private == nil {
-		return nil
-	}
-	public := k.entry.private.PublicKey
-	return &public
-}
+// Label names the key within its keystore.
+func (k *Key) Label() string { return k.entry.Label }
 
-// Sign checks purpose and form, computes e = SM3(Z‖M) and signs (GB/T 32918.2-2016, 6). It returns r‖s, 64 bytes.
+// Public is the key's public half, also after Close. Callers must not change it.
+func (k *Key) Public() *ecdsa.PublicKey { return k.entry.Public }
+
+// Sign implements signer.Key: it checks purpose and form, computes e = SM3(Z‖M) and signs (GB/T 32918.2-2016, 6). It
+// returns r‖s, 64 bytes. ErrPurpose, purpose.ErrForm, ErrState for a key disabled or closed meanwhile, and ctx's error
+// if ctx has ended before. Nonces come from the operating system.
 func (k *Key) Sign(ctx context.Context, form purpose.Form, message []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -87,69 +85,4 @@ func rs(der []byte) ([]byte, error) {
 	r.FillBytes(out[:32])
 	s.FillBytes(out[32:])
 	return out, nil
-}
-
-// Wrapper encrypts data keys under one wrapping key. It is safe for concurrent use.
-type Wrapper struct {
-	store *Keystore
-	entry *entry
-}
-
-// Wrapper finds a wrapping key; errors as for Key.
-func (k *Keystore) Wrapper(label string) (*Wrapper, error) {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	e := k.find(label)
-	switch {
-	case e == nil:
-		return nil, fmt.Errorf("%w: %q", ErrNoKey, label)
-	case e.Purpose != purpose.DataWrapping:
-		return nil, fmt.Errorf("%w: %q signs", ErrPurpose, label)
-	case e.State == Disabled:
-		return nil, fmt.Errorf("%w: %q is disabled", ErrState, label)
-	}
-	return &Wrapper{k, e}, nil
-}
-
-// Label names the key, so that what it wrapped can say so.
-func (w *Wrapper) Label() string { return w.entry.Label }
-
-// Wrap encrypts plain (at most 64 bytes) with SM4-GCM: 12 bytes of random nonce, then ciphertext and tag.
-func (w *Wrapper) Wrap(ctx context.Context, plain, associated []byte) ([]byte, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if len(plain) == 0 || len(plain) > 64 {
-		return nil, fmt.Errorf("softkey: a data key has 1 to 64 bytes")
-	}
-	w.store.mu.RLock()
-	defer w.store.mu.RUnlock()
-	if w.entry.wrap == nil || w.entry.State != Active {
-		return nil, fmt.Errorf("%w: %q", ErrState, w.entry.Label)
-	}
-	nonce := make([]byte, 12, 12+len(plain)+16)
-	if _, err := io.ReadFull(rand.Reader, nonce); err != nil {
-		return nil, fmt.Errorf("softkey: nonce: %w", err)
-	}
-	return w.entry.wrap.Seal(nonce, nonce, plain, associated), nil
-}
-
-// Unwrap is the way back. ErrKeystore if wrapped is not what Wrap returned under this key and associated data.
-func (w *Wrapper) Unwrap(ctx context.Context, wrapped, associated []byte) ([]byte, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	w.store.mu.RLock()
-	defer w.store.mu.RUnlock()
-	if w.entry.wrap == nil || w.entry.State == Disabled {
-		return nil, fmt.Errorf("%w: %q", ErrState, w.entry.Label)
-	}
-	if len(wrapped) < 12+16 {
-		return nil, fmt.Errorf("%w: a wrapped key of %d bytes", ErrUnwrap, len(wrapped))
-	}
-	plain, err := w.entry.wrap.Open(nil, wrapped[:12], wrapped[12:], associated)
-	if err != nil {
-		return nil, ErrUnwrap
-	}
-	return plain, nil
 }
