@@ -273,15 +273,24 @@ func (m *made) receipt(t testing.TB, l log) []byte {
 	body := must[[]byte](t)(ledger.Checkpoint{Origin: l.origin, Size: uint64(len(leaves)), Root: root, Time: l.at.UnixMicro()}.Body())
 	note := must[*ledger.Note](t)(ledger.SignCheckpoint(context.Background(), l.by.Key, l.by.Certificate, body))
 	for _, c := range l.cosigners {
-		rs, err := c.Checkpoints.Key.SignAnything(append(fmt.Appendf(nil, "cosignature/v1\ntime %d\n", c.at.Unix()), body...))
-		if err != nil {
-			t.Fatal(err)
-		}
-		name := verifytest.CosignerName(c.Organisation)
-		note.Lines = append(note.Lines, ledger.Line{Name: name, KeyID: ledger.KeyID(name, ledger.Cosignature, c.Checkpoints.Key.Public()),
-			Value: append(binary.BigEndian.AppendUint64(nil, uint64(c.at.Unix())), rs...)})
+		cosign(t, note, c.Organisation, verifytest.CosignerName(c.Organisation), c.at)
 	}
 	r := &ledger.Receipt{Event: m.event, Index: uint64(l.others), Path: path, Note: note}
+	return must[[]byte](t)(r.Encode())
+}
+
+func cosign(t testing.TB, note *ledger.Note, o *verifytest.Organisation, name string, at time.Time) {
+	t.Helper()
+	rs := must[[]byte](t)(o.Checkpoints.Key.SignAnything(append(fmt.Appendf(nil, "cosignature/v1\ntime %d\n", at.Unix()), note.Body...)))
+	note.Lines = append(note.Lines, ledger.Line{Name: name, KeyID: ledger.KeyID(name, ledger.Cosignature, o.Checkpoints.Key.Public()),
+		Value: append(binary.BigEndian.AppendUint64(nil, uint64(at.Unix())), rs...)})
+}
+
+// addCosignature adds a line to a receipt.
+func addCosignature(t testing.TB, receipt []byte, o *verifytest.Organisation, name string, at time.Time) []byte {
+	t.Helper()
+	r := must[*ledger.Receipt](t)(ledger.ParseReceipt(receipt))
+	cosign(t, r.Note, o, name, at)
 	return must[[]byte](t)(r.Encode())
 }
 

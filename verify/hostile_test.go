@@ -189,8 +189,8 @@ func TestMissingSpecimenMarkFails(t *testing.T) {
 // Certificates that are no certificates for documents.
 func TestOtherPurposesDoNotSign(t *testing.T) {
 	s := verifytest.New(t, "main")
-	for name, id := range map[string]*verifytest.Identity{"events": &s.Hospital.Events, "checkpoints": &s.Hospital.Checkpoints, "status": &s.Hospital.StatusLists} {
-		thief := verifytest.Identity{Key: verifytest.NewKey(s.Hospital.Name+" "+name, purpose.Documents), Certificate: id.Certificate}
+	for _, id := range []verifytest.Identity{s.Hospital.Events, s.Hospital.Checkpoints, s.Hospital.StatusLists} {
+		thief := verifytest.Identity{Key: id.Key.As(purpose.Documents), Certificate: id.Certificate}
 		m := recipe{scheme: s, signer: &thief}.make(t)
 		want(t, reader{scheme: s}.new(t).File(context.Background(), m.parts["main"], nil), verify.Failed, verify.FormatFailure)
 	}

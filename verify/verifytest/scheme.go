@@ -43,6 +43,9 @@ func NewKey(name string, p purpose.Purpose) *Key {
 	return &Key{private, p}
 }
 
+// As is the same key under another purpose, as no device would have it.
+func (k *Key) As(p purpose.Purpose) *Key { return &Key{k.private, p} }
+
 // Public is the key's public half.
 func (k *Key) Public() *ecdsa.PublicKey { return &k.private.PublicKey }
 
@@ -81,6 +84,7 @@ type Organisation struct {
 // Authority is a root and an issuing CA.
 type Authority struct {
 	t             testing.TB
+	name          string
 	root, issuing *Key
 	Root, CA      *pki.Certificate
 	Demonstration bool
@@ -90,7 +94,7 @@ type Authority struct {
 // NewAuthority makes a CA named name, valid for ten years from a day before Epoch.
 func NewAuthority(t testing.TB, name string, demonstration bool) *Authority {
 	t.Helper()
-	a := &Authority{t: t, root: NewKey(name+" root", purpose.CertificateAuthority),
+	a := &Authority{t: t, name: name, root: NewKey(name+" root", purpose.CertificateAuthority),
 		issuing: NewKey(name+" issuing", purpose.CertificateAuthority), Demonstration: demonstration, serial: 1000}
 	from, until := Epoch.AddDate(0, 0, -1), Epoch.AddDate(10, 0, 0)
 	var err error
@@ -137,17 +141,12 @@ func (a *Authority) Renew(key *Key) *pki.Certificate {
 func (a *Authority) Organisation(name, kind string, n int) *Organisation {
 	a.t.Helper()
 	o := &Organisation{Organisation: trust.Organisation{Code: Code(a.t, n), Kind: kind, Name: name, Region: "310112"}}
-	for p, to := range map[purpose.Purpose]*Identity{purpose.Documents: &o.Documents, purpose.Events: &o.Events,
-		purpose.Checkpoints: &o.Checkpoints, purpose.StatusLists: &o.StatusLists} {
-		*to = Identity{Key: NewKey(name+" "+string(p), p)}
-	}
-	// Not in the loop: serial numbers must not depend on the order of a map.
 	for _, i := range []struct {
 		p purpose.Purpose
 		*Identity
 	}{{purpose.Documents, &o.Documents}, {purpose.Events, &o.Events}, {purpose.Checkpoints, &o.Checkpoints},
 		{purpose.StatusLists, &o.StatusLists}} {
-		*i.Identity = a.Certify(i.Key, o.Organisation, i.p, nil)
+		*i.Identity = a.Certify(NewKey(a.name+" "+name+" "+string(i.p), i.p), o.Organisation, i.p, nil)
 	}
 	return o
 }
@@ -161,17 +160,20 @@ func (a *Authority) CRLs(revoked ...pki.Revoked) [][]byte {
 // CRLsAt is CRLs as of another time.
 func (a *Authority) CRLsAt(at time.Time, revoked ...pki.Revoked) [][]byte {
 	a.t.Helper()
-	var out [][]byte
-	for _, l := range []struct {
-		key     *Key
-		ca      *pki.Certificate
-		revoked []pki.Revoked
-	}{{a.root, a.Root, nil}, {a.issuing, a.CA, revoked}} {
-		der, err := pki.IssueCRL(context.Background(), l.key, l.ca, l.revoked, big.NewInt(1), at, at.AddDate(0, 0, 30))
-		must(a.t, err)
-		out = append(out, der)
-	}
-	return out
+	return [][]byte{a.crl(a.root, a.Root, at, nil), a.crl(a.issuing, a.CA, at, revoked)}
+}
+
+// CRLsOfBoth is CRLsAt with the same entries on the root's list and the CA's.
+func (a *Authority) CRLsOfBoth(at time.Time, revoked ...pki.Revoked) [][]byte {
+	a.t.Helper()
+	return [][]byte{a.crl(a.root, a.Root, at, revoked), a.crl(a.issuing, a.CA, at, revoked)}
+}
+
+func (a *Authority) crl(key *Key, ca *pki.Certificate, at time.Time, revoked []pki.Revoked) []byte {
+	a.t.Helper()
+	der, err := pki.IssueCRL(context.Background(), key, ca, revoked, big.NewInt(1), at, at.AddDate(0, 0, 30))
+	must(a.t, err)
+	return der
 }
 
 // Scheme is an authority, its organisations and the operator who vouches for them.
