@@ -1,5 +1,10 @@
 package contract
 
+import (
+	"maps"
+	"slices"
+)
+
 // Refusal says which rule an event breaks. Rule is stable: programs may depend on it. No text holds anything from the
 // event.
 type Refusal struct {
@@ -125,4 +130,13 @@ var ruleTexts = map[string][2]string{
 func refuse(rule string) *Refusal {
 	t := ruleTexts[rule]
 	return &Refusal{Rule: rule, ZH: t[0], EN: t[1]}
+}
+
+// Rules are all rules with their words, in alphabetical order.
+func Rules() []Refusal {
+	all := make([]Refusal, 0, len(ruleTexts))
+	for _, rule := range slices.Sorted(maps.Keys(ruleTexts)) {
+		all = append(all, *refuse(rule))
+	}
+	return all
 }
