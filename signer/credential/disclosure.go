@@ -117,7 +117,7 @@ func ParseDisclosure(b []byte) (*Disclosure, error) {
 		return nil, fmt.Errorf("%w: not UTF-8", ErrDisclosure)
 	}
 	var d Disclosure
-	r := jsonReader{b: b}
+	r := jsonReader{b: string(b)}
 	r.want(`{"clear":[`)
 	for r.more(len(d.ClearSpec)) {
 		var c ClearField

@@ -1,9 +1,9 @@
 package credential
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"strings"
 )
 
 // maxSchemaVersion keeps whole numbers that count things small.
@@ -44,19 +44,22 @@ func appendJSONString(b []byte, s string) []byte {
 
 // jsonReader reads canonical JSON of a known shape: what stands there must be what stands next in the shape. The first
 // thing that does not fit makes it bad, and it stays so.
+//
+// It reads from one string, so that the texts it finds are pieces of it and cost nothing.
 type jsonReader struct {
-	b   []byte
+	b   string
 	bad bool
 }
 
-func (r *jsonReader) fail() { r.b, r.bad = nil, true }
+func (r *jsonReader) fail() { r.b, r.bad = "", true }
 
 func (r *jsonReader) want(s string) {
-	if len(r.b) < len(s) || string(r.b[:len(s)]) != s {
+	rest, ok := strings.CutPrefix(r.b, s)
+	if !ok {
 		r.fail()
 		return
 	}
-	r.b = r.b[len(s):]
+	r.b = rest
 }
 
 // more reports whether an array in which n elements were read has another one, and steps over what lies between.
@@ -79,22 +82,21 @@ func (r *jsonReader) more(n int) bool {
 
 func (r *jsonReader) text() string {
 	r.want(`"`)
-	n := bytes.IndexByte(r.b, '"')
-	if n < 0 {
-		r.fail()
-		return ""
-	}
-	if plain := r.b[:n]; bytes.IndexByte(plain, '\\') < 0 {
-		for _, c := range plain {
-			if c < 0x20 {
-				r.fail()
-				return ""
-			}
+	for i := 0; i < len(r.b); i++ {
+		switch c := r.b[i]; {
+		case c == '"':
+			plain := r.b[:i]
+			r.b = r.b[i+1:]
+			return plain
+		case c == '\\':
+			return r.escaped()
+		case c < 0x20:
+			r.fail()
+			return ""
 		}
-		r.b = r.b[n+1:]
-		return string(plain)
 	}
-	return r.escaped()
+	r.fail()
+	return ""
 }
 
 // escaped reads the rest of a string that has escapes.
@@ -136,7 +138,7 @@ func (r *jsonReader) escaped() string {
 				r.fail()
 				return ""
 			}
-			if _, err := hex.Decode(one[:], r.b[i+3:i+5]); err != nil || one[0] >= 0x20 {
+			if _, err := hex.Decode(one[:], []byte(r.b[i+3:i+5])); err != nil || one[0] >= 0x20 {
 				r.fail()
 				return ""
 			}
@@ -214,39 +216,45 @@ func (r *jsonReader) scalar() any {
 // hex fills dst from lower-case digits.
 func (r *jsonReader) hex(dst []byte) {
 	r.want(`"`)
-	n := 2 * len(dst)
-	if len(r.b) < n {
+	if len(r.b) < 2*len(dst) {
 		r.fail()
 		return
 	}
-	for _, c := range r.b[:n] {
-		if 'A' <= c && c <= 'F' {
+	for i := range dst {
+		high, low := hexValue(r.b[2*i]), hexValue(r.b[2*i+1])
+		if high|low > 0xf {
 			r.fail()
 			return
 		}
+		dst[i] = high<<4 | low
 	}
-	if _, err := hex.Decode(dst, r.b[:n]); err != nil {
-		r.fail()
-		return
-	}
-	r.b = r.b[n:]
+	r.b = r.b[2*len(dst):]
 	r.want(`"`)
 }
 
-// base64 reads RFC 4648, 4 with padding. The re-encoding of the whole finds bits that say nothing.
+// hexValue is the value of a lower-case digit, and 0xff of everything else.
+func hexValue(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 0xff
+}
+
+// base64 reads RFC 4648, 4 with padding and without bits that say nothing. What it skips, line feeds, the re-encoding of
+// the whole finds.
 func (r *jsonReader) base64() []byte {
-	r.want(`"`)
-	n := bytes.IndexByte(r.b, '"')
-	if n < 0 || n > base64.StdEncoding.EncodedLen(MaxSize) {
+	digits := r.text()
+	if len(digits) > base64.StdEncoding.EncodedLen(MaxSize) {
 		r.fail()
 		return nil
 	}
-	out := make([]byte, base64.StdEncoding.DecodedLen(n))
-	m, err := base64.StdEncoding.Strict().Decode(out, r.b[:n])
+	out, err := base64.StdEncoding.Strict().DecodeString(digits)
 	if err != nil {
 		r.fail()
 		return nil
 	}
-	r.b = r.b[n+1:]
-	return out[:m]
+	return out
 }

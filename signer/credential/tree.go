@@ -101,21 +101,41 @@ func checkFields(fields []Field) error {
 	if len(fields) == 0 || len(fields) > MaxFields {
 		return fmt.Errorf("%w: %d fields", ErrField, len(fields))
 	}
-	seen := make(map[string]struct{}, len(fields))
+	var seen map[string]struct{}
+	if len(fields) > fewFields {
+		seen = make(map[string]struct{}, len(fields))
+	}
 	for i := range fields {
 		f := &fields[i]
 		if !validPointer(f.Pointer) {
 			return fmt.Errorf("%w: pointer of field %d", ErrField, i)
 		}
-		if _, twice := seen[f.Pointer]; twice {
+		if twice(fields[:i], seen, f.Pointer) {
 			return fmt.Errorf("%w: %s stands twice", ErrField, f.Pointer)
 		}
-		seen[f.Pointer] = struct{}{}
 		if !validScalar(f.Value) {
 			return fmt.Errorf("%w: value of %s", ErrField, f.Pointer)
 		}
 	}
 	return nil
+}
+
+// fewFields is up to how many fields comparing each with each is cheaper than a map.
+const fewFields = 64
+
+// twice reports whether one of the fields before has this pointer; seen, if there is one, keeps their pointers.
+func twice(before []Field, seen map[string]struct{}, pointer string) bool {
+	if seen != nil {
+		_, ok := seen[pointer]
+		seen[pointer] = struct{}{}
+		return ok
+	}
+	for i := range before {
+		if before[i].Pointer == pointer {
+			return true
+		}
+	}
+	return false
 }
 
 // validScalar reports whether v may be a value: nil, text, a whole number that every JSON reader keeps, or a bool.
