@@ -248,6 +248,16 @@ type log struct {
 // receipt puts the licence's event into a log of its own and makes the receipt.
 func (m *made) receipt(t testing.TB, l log) []byte {
 	t.Helper()
+	var before, after [][]byte
+	for i := range l.others {
+		before, after = append(before, []byte{byte(i)}), append(after, []byte{byte(i), 1})
+	}
+	return l.receipts(t, m, append(append(before, m.event), after...))[l.others]
+}
+
+// receipts makes a log of events, with the defaults of m's scheme and time, and a receipt of each.
+func (l log) receipts(t testing.TB, m *made, events [][]byte) [][]byte {
+	t.Helper()
 	s := m.scheme
 	if l.origin == "" {
 		l.origin = verifytest.Origin
@@ -261,22 +271,22 @@ func (m *made) receipt(t testing.TB, l log) []byte {
 	if l.cosigners == nil {
 		l.cosigners = []cosigner{{s.Police, l.at.Add(time.Minute)}, {s.Archive, l.at.Add(2 * time.Minute)}}
 	}
-	leaves := make([][32]byte, 0, 2*l.others+1)
-	for i := range l.others {
-		leaves = append(leaves, ledger.LeafHash([]byte{byte(i)}))
+	var leaves [][32]byte
+	for _, e := range events {
+		leaves = append(leaves, ledger.LeafHash(e))
 	}
-	leaves = append(leaves, ledger.LeafHash(m.event))
-	for i := range l.others {
-		leaves = append(leaves, ledger.LeafHash([]byte{byte(i), 1}))
-	}
-	root, path := tree(leaves, l.others)
+	root, _ := tree(leaves, 0)
 	body := must[[]byte](t)(ledger.Checkpoint{Origin: l.origin, Size: uint64(len(leaves)), Root: root, Time: l.at.UnixMicro()}.Body())
 	note := must[*ledger.Note](t)(ledger.SignCheckpoint(context.Background(), l.by.Key, l.by.Certificate, body))
 	for _, c := range l.cosigners {
 		cosign(t, note, c.Organisation, verifytest.CosignerName(c.Organisation), c.at)
 	}
-	r := &ledger.Receipt{Event: m.event, Index: uint64(l.others), Path: path, Note: note}
-	return must[[]byte](t)(r.Encode())
+	var out [][]byte
+	for i, e := range events {
+		_, path := tree(leaves, i)
+		out = append(out, must[[]byte](t)((&ledger.Receipt{Event: e, Index: uint64(i), Path: path, Note: note}).Encode()))
+	}
+	return out
 }
 
 func cosign(t testing.TB, note *ledger.Note, o *verifytest.Organisation, name string, at time.Time) {

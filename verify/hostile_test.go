@@ -286,8 +286,13 @@ func TestEveryByteOfTheFile(t *testing.T) {
 	s := verifytest.New(t, "main")
 	m := recipe{scheme: s}.make(t)
 	v := reader{scheme: s}.new(t)
-	for _, file := range m.parts {
-		each(t, 0, len(file), func(i int) error {
+	for part, step := range map[string]int{"main": 1, "counterfoil": 5} {
+		file := m.parts[part]
+		if testing.Short() {
+			step *= 16
+		}
+		each(t, 0, len(file)/step, func(i int) error {
+			i *= step
 			changed := bytes.Clone(file)
 			changed[i] ^= 1 << (i % 8)
 			if r := v.File(context.Background(), changed, nil); r.Signature.Indication != verify.Failed || verify.ExitCode(r) != 1 {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/elicence/elicence/signer/cms"
+	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/verify"
 	"github.com/elicence/elicence/verify/status"
 	"github.com/elicence/elicence/verify/trust"
@@ -392,5 +393,60 @@ func TestNotOurs(t *testing.T) {
 	}
 	for _, text := range []string{"", "https://example.org", "ELC2:ABC", strings.Repeat("A", 1<<20)} {
 		want(t, v.Code(context.Background(), text), verify.Indeterminate, verify.SignedDataNotFound)
+	}
+}
+
+// Every synthetic birth: rare characters, twins, parents unknown, long names.
+func TestAllBirthsPass(t *testing.T) {
+	s := verifytest.New(t, "main")
+	v := reader{scheme: s}.new(t)
+	each(t, 0, len(births(t)), func(i int) error {
+		m := recipe{scheme: s, birth: i, index: uint64(i)}.make(t)
+		receipt := m.receipt(t, log{})
+		for part, file := range m.parts {
+			if r := v.File(context.Background(), file, receipt); !r.Good() || !r.Specimen {
+				t.Errorf("birth %d, %s: %s", i, part, open(r))
+			}
+		}
+		if r := v.Code(context.Background(), m.code); !r.Good() {
+			t.Errorf("birth %d, code: %s", i, open(r))
+		}
+		return nil
+	})
+}
+
+// A licence is no specimen only under a root that the operator calls production, and only if its certificate does not
+// carry the demonstration's mark.
+func TestSpecimenUnlessTheChainIsProduction(t *testing.T) {
+	s := verifytest.New(t, "main")
+	production := verifytest.NewAuthority(t, "production", false)
+	hospital := production.Organisation("production hospital", "hospital", 9)
+	s.Hospital = hospital
+	list := func(roots ...trust.SM3) func(*trust.Content) {
+		return func(c *trust.Content) {
+			c.Specimen, c.ProductionRoots = false, roots
+			c.Roots, c.Intermediates = append(c.Roots, production.Root.Raw()), append(c.Intermediates, production.CA.Raw())
+			c.CRLs = append(c.CRLs, production.CRLs()...)
+		}
+	}
+	path := []*pki.Certificate{hospital.Documents.Certificate, production.CA}
+	real := recipe{scheme: s, issuer: hospital, path: path, notSpecimen: true}.make(t)
+	marked := recipe{scheme: s, issuer: hospital, path: path}.make(t)
+	demonstration := recipe{scheme: s, issuer: s.Other, notSpecimen: true}.make(t)
+	for name, c := range map[string]struct {
+		m        *made
+		trust    func(*trust.Content)
+		i        verify.Indication
+		specimen bool
+	}{
+		"production, and the operator says so":  {real, list(production.Root.SM3()), verify.Passed, false},
+		"production, the operator is silent":    {real, list(), verify.Failed, true},
+		"marked, under production":              {marked, list(production.Root.SM3()), verify.Passed, true},
+		"demonstration certificate, not marked": {demonstration, list(production.Root.SM3(), s.Authority.Root.SM3()), verify.Failed, true},
+	} {
+		r := reader{scheme: s, trust: c.trust}.new(t).File(context.Background(), c.m.parts["main"], nil)
+		if r.Signature.Indication != c.i || r.Specimen != c.specimen {
+			t.Errorf("%s: %s, specimen %v; %s", name, r.Signature.Indication, r.Specimen, open(r))
+		}
 	}
 }
