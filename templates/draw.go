@@ -86,8 +86,9 @@ func (v *value) draw(p *pen, document map[string]any, scope *licence.Scope, abse
 	if err != nil {
 		return err
 	}
+	align := v.align
 	if !ok {
-		text = absent
+		text, align = absent, "centre"
 	}
 	if text == "" {
 		return nil
@@ -125,7 +126,7 @@ func (v *value) draw(p *pen, document map[string]any, scope *licence.Scope, abse
 		return err
 	}
 	x := v.x
-	switch v.align {
+	switch align {
 	case "", "centre":
 		x += (v.w - width - more) / 2
 	case "right":

@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"image"
 	"image/png"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -138,11 +140,34 @@ func run(t testing.TB, name string, args ...string) string {
 	return out.String()
 }
 
+// complaints is run for a judge whose exit code says that it found something.
+func complaints(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return string(out)
+}
+
 // picture draws the page with poppler.
-func picture(t testing.TB, file, dpi string) image.Image {
+func picture(t testing.TB, file string, dpi int) image.Image {
+	t.Helper()
+	return detail(t, file, dpi, 0, 0, 0, 0)
+}
+
+// detail draws what lies in a box of millimetres; the whole page if it has no width.
+func detail(t testing.TB, file string, dpi int, x, y, w, h float64) image.Image {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "page")
-	run(t, "pdftoppm", "-r", dpi, "-png", "-singlefile", file, out)
+	args := []string{"-r", strconv.Itoa(dpi), "-png", "-singlefile"}
+	for i, v := range []float64{x, y, w, h} {
+		if w > 0 {
+			args = append(args, [...]string{"-x", "-y", "-W", "-H"}[i], strconv.Itoa(int(v*float64(dpi)/25.4)))
+		}
+	}
+	run(t, "pdftoppm", append(args, file, out)...)
 	f, err := os.Open(out + ".png")
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +181,7 @@ func picture(t testing.TB, file, dpi string) image.Image {
 }
 
 // cut is the part of a picture that lies in a box of millimetres.
-func cut(m image.Image, dpi float64, x, y, w, h float64) image.Image {
+func cut(m image.Image, dpi, x, y, w, h float64) image.Image {
 	k := dpi / 25.4
 	return m.(interface {
 		SubImage(image.Rectangle) image.Image

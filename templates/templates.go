@@ -142,14 +142,18 @@ func (s *Set) load(types fs.FS, name string) (*entry, error) {
 	return e, nil
 }
 
-// both compiles a page for production and for specimens.
+// both compiles a page for production and for specimens, side by side: drawing takes most of the time of Load.
 func (s *Set) both(t *licence.Type, l *layoutFile, part partYAML, title string, signed bool) (pair [2]*sheet, err error) {
+	var failed [2]error
+	var wg sync.WaitGroup
 	for i, specimen := range [...]bool{false, true} {
-		if pair[i], err = compile(s.family, t, l, part, title, signed, specimen); err != nil {
-			return pair, err
-		}
+		wg.Go(func() { pair[i], failed[i] = compile(s.family, t, l, part, title, signed, specimen) })
 	}
-	return pair, nil
+	wg.Wait()
+	if failed[1] != nil {
+		return pair, failed[1]
+	}
+	return pair, failed[0]
 }
 
 // Type returns the licence type of a name; the error wraps ErrPart.

@@ -211,8 +211,13 @@ func (f *Font) readFormat4(s []byte) error {
 	}
 	ends, starts := s[14:], s[16+2*segments:]
 	deltas, offsets := s[16+4*segments:], s[16+6*segments:]
+	next := uint32(0)
 	for k := range segments {
 		end, start := uint32(be.Uint16(ends[2*k:])), uint32(be.Uint16(starts[2*k:]))
+		if start < next || end < start {
+			return bad("cmap segments out of order")
+		}
+		next = end + 1
 		delta, offset := be.Uint16(deltas[2*k:]), int(be.Uint16(offsets[2*k:]))
 		for r := start; r <= end && r != 0xFFFF; r++ {
 			if offset == 0 {

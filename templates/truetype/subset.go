@@ -1,7 +1,5 @@
 package truetype
 
-import "slices"
-
 // Subset collects the characters that one document uses of a font. Glyph 0 is .notdef; every character gets a glyph of
 // its own, numbered in order of first use, so that ToUnicode is one-to-one even where the font shares outlines (the
 // compatibility ideographs do). A Subset belongs to one goroutine; Reset makes it ready for the next document.
@@ -132,6 +130,9 @@ func (s *Subset) Append(dst []byte, codes bool) ([]byte, error) {
 	f := s.font
 	s.glyf, s.loca = s.glyf[:0], s.loca[:0]
 	for i := 0; i < len(s.glyphs); i++ { // grows while composites are found
+		if i > 0xFFFF {
+			return nil, bad("more than 65,536 glyphs")
+		}
 		s.loca = append(s.loca, len(s.glyf))
 		o, err := f.outline(s.glyphs[i], s.scratch)
 		if err != nil {
@@ -259,9 +260,4 @@ func appendIdentityCmap(b []byte, glyphs int) []byte {
 		b = be.AppendUint16(b, uint16(v))
 	}
 	return b
-}
-
-// Runes returns the characters of the subset in order of use.
-func (s *Subset) Runes() []rune {
-	return slices.DeleteFunc(slices.Clone(s.runes), func(r rune) bool { return r == 0 })
 }
