@@ -1,0 +1,267 @@
+// Package records keeps what an installation knows: licences and their three commits, events, sheets, people, the audit
+// trail and the log. This is the SQLite engine, for an installation without any server; its SQL is plain enough for
+// PostgreSQL.
+//
+// One process writes, with one connection: a goroutine takes what many callers want to change, runs it in one
+// transaction, each in a savepoint of its own, and answers all of them after the commit. Readers have a pool of their
+// own and see what was committed before they asked. Another process may read at any time.
+package records
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/elicence/elicence/access"
+	"github.com/elicence/elicence/issuing"
+	"github.com/elicence/elicence/ledger/embedded"
+	"github.com/elicence/elicence/storage/envelope"
+)
+
+var (
+	// ErrLocked says that another process writes to these records. Reading is possible all the same.
+	ErrLocked = errors.New("records: 另一个进程正在写入 / another process is writing")
+	// ErrReadOnly says that these records were opened for reading.
+	ErrReadOnly = errors.New("records: opened for reading only")
+	// ErrVersion says that the tables are of another version than this program: open for writing to bring older ones
+	// forward; newer ones need a newer program.
+	ErrVersion = errors.New("records: the tables are of another version")
+	// ErrSealed says that personal columns were asked for without the key that opens them, or with a wrong one.
+	ErrSealed = errors.New("records: sealed: the wrapping key does not open them")
+	// ErrClosed says that the records were closed.
+	ErrClosed = errors.New("records: closed")
+)
+
+// Options of Open.
+type Options struct {
+	// ReadOnly opens for reading beside a writer; audit rows go to a spool that the next writer takes in.
+	ReadOnly bool
+	// KEK unwraps the data keys of licences, which must have been wrapped by envelope.WrapKey with their id. Nil opens
+	// what needs no personal column; licences then give ErrSealed.
+	KEK envelope.KEK
+	// Random is where nonces come from; crypto/rand.Reader when nil.
+	Random io.Reader
+	// Commit wraps every commit of the writer, to measure it or to let it fail in tests; nil for none. An error makes
+	// all callers of that commit unsure: they ask again.
+	Commit func(commit func() error) error
+}
+
+// DB is one installation's records. It is safe for concurrent use.
+type DB struct {
+	path    string
+	options Options
+	index   *envelope.Index // nil without a KEK
+
+	readers  *sql.DB
+	prepared sync.Map // query → *sql.Stmt on readers
+
+	writer *writer // nil when read-only
+	lock   *os.File
+
+	lastEvent atomic.Int64 // µs; of the newest committed event, kept by the writer
+}
+
+var (
+	_ issuing.Records      = (*DB)(nil)
+	_ issuing.Stock        = (*DB)(nil)
+	_ issuing.StatusSource = (*DB)(nil)
+	_ issuing.Directory    = (*DB)(nil)
+	_ access.Directory     = (*DB)(nil)
+	_ access.Register      = (*DB)(nil)
+	_ embedded.Store       = (*DB)(nil)
+)
+
+// Open opens the records in the file path, for writing unless told otherwise. A writer makes the file if there is none,
+// brings older tables forward and takes in what readers have spooled. Errors: ErrLocked (a second writer), ErrVersion,
+// ErrSealed (the KEK is not the one that these records were made with).
+func Open(ctx context.Context, path string, o Options) (*DB, error) {
+	if o.Random == nil {
+		o.Random = rand.Reader
+	}
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("records: %s: %w", path, err)
+	}
+	db := &DB{path: absolute, options: o}
+	if o.ReadOnly {
+		err = db.openForReading(ctx)
+	} else {
+		err = db.openForWriting(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+func (db *DB) openForReading(ctx context.Context) error {
+	if _, err := os.Stat(db.path); err != nil {
+		return fmt.Errorf("records: %w", err)
+	}
+	var err error
+	if db.readers, err = openReaders(ctx, db.path); err != nil {
+		return err
+	}
+	if err := db.checkVersion(ctx); err != nil {
+		return err
+	}
+	return db.openIndex(ctx)
+}
+
+func (db *DB) openForWriting(ctx context.Context) error {
+	var err error
+	if db.lock, err = lockFile(db.path + ".lock"); err != nil {
+		return err
+	}
+	if err := migrate(ctx, dsn(db.path, "rwc")); err != nil {
+		return err
+	}
+	if db.writer, err = newWriter(ctx, dsn(db.path, "rw"), db.options.Commit); err != nil {
+		return err
+	}
+	if db.readers, err = openReaders(ctx, db.path); err != nil {
+		return err
+	}
+	if err := db.openIndex(ctx); err != nil {
+		return err
+	}
+	last, err := db.newestEvent(ctx)
+	if err != nil {
+		return err
+	}
+	db.lastEvent.Store(last)
+	return db.takeSpool(ctx)
+}
+
+// openIndex unwraps the key of the search tags; the first writer with a KEK makes it.
+func (db *DB) openIndex(ctx context.Context) error {
+	if db.options.KEK == nil {
+		return nil
+	}
+	const read = `SELECT value FROM installation WHERE name = 'index-key'`
+	var wrapped []byte
+	err := db.row(ctx, read).Scan(&wrapped)
+	if errors.Is(err, sql.ErrNoRows) && db.writer != nil {
+		index, fresh, err := envelope.NewIndex(ctx, db.options.KEK, db.options.Random)
+		if err != nil {
+			return fmt.Errorf("records: %w", err)
+		}
+		db.index = index
+		return db.write(ctx, func(ctx context.Context, s *session) error {
+			_, err := s.exec(ctx, `INSERT INTO installation (name, issuer, value) VALUES ('index-key', '', $1)`, fresh)
+			return err
+		})
+	}
+	if err != nil {
+		return say("read the index key", err)
+	}
+	if db.index, err = envelope.OpenIndex(ctx, db.options.KEK, wrapped); err != nil {
+		return fmt.Errorf("%w: %w", ErrSealed, err)
+	}
+	return nil
+}
+
+// Index makes the keyed tags of this installation; nil when the records were opened without a KEK.
+func (db *DB) Index() *envelope.Index { return db.index }
+
+// Close waits for what is being written and closes the file. Calls after it give ErrClosed or an error of the driver.
+func (db *DB) Close() error {
+	var errs []error
+	if db.writer != nil {
+		errs = append(errs, db.writer.close())
+	}
+	if db.readers != nil {
+		errs = append(errs, db.readers.Close())
+	}
+	if db.lock != nil {
+		errs = append(errs, db.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// dsn names the file for the driver. Immediate transactions take the write lock at once instead of failing half-way.
+func dsn(path, mode string) string {
+	q := url.Values{"mode": {mode}}
+	pragmas := []string{"busy_timeout(10000)", "foreign_keys(1)", "cache_size(-16000)"}
+	if mode != "ro" {
+		q.Set("_txlock", "immediate")
+		// FULL: in WAL mode every commit is fsynced before it is answered.
+		pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)")
+	} else {
+		pragmas = append(pragmas, "query_only(1)")
+	}
+	for _, p := range pragmas {
+		q.Add("_pragma", p)
+	}
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
+}
+
+const readerConnections = 4
+
+func openReaders(ctx context.Context, path string) (*sql.DB, error) {
+	readers, err := sql.Open("sqlite", dsn(path, "ro"))
+	if err != nil {
+		return nil, fmt.Errorf("records: %w", err)
+	}
+	readers.SetMaxOpenConns(readerConnections)
+	readers.SetMaxIdleConns(readerConnections)
+	if err := readers.PingContext(ctx); err != nil {
+		return nil, errors.Join(say("open "+filepath.Base(path), err), readers.Close())
+	}
+	return readers, nil
+}
+
+// row and rows run a prepared query on the readers' pool.
+func (db *DB) row(ctx context.Context, query string, args ...any) *sql.Row {
+	stmt, err := db.statement(ctx, query)
+	if err != nil {
+		return db.readers.QueryRowContext(ctx, query, args...) // says the same error again
+	}
+	return stmt.QueryRowContext(ctx, args...)
+}
+
+func (db *DB) rows(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	stmt, err := db.statement(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.QueryContext(ctx, args...)
+}
+
+func (db *DB) statement(ctx context.Context, query string) (*sql.Stmt, error) {
+	if stmt, ok := db.prepared.Load(query); ok {
+		return stmt.(*sql.Stmt), nil
+	}
+	stmt, err := db.readers.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	if first, loaded := db.prepared.LoadOrStore(query, stmt); loaded {
+		return first.(*sql.Stmt), stmt.Close()
+	}
+	return stmt, nil
+}
+
+// write runs change in the writer's next transaction and returns after its commit; change may run again later if the
+// commit was lost, so it must do nothing but SQL and set what it returns.
+func (db *DB) write(ctx context.Context, change func(ctx context.Context, s *session) error) error {
+	if db.writer == nil {
+		return ErrReadOnly
+	}
+	return db.writer.do(ctx, change)
+}
+
+func words(s []string) string { return strings.Join(s, " ") }
+
+func unwords(s string) []string { return strings.Fields(s) }
