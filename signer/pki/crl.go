@@ -179,6 +179,9 @@ func readInvalidityDate(value []byte) (time.Time, error) {
 
 // Revoked looks a serial number up.
 func (l *CRL) Revoked(serial *big.Int) (Revoked, bool) {
+	if serial == nil || serial.Sign() <= 0 {
+		return Revoked{}, false
+	}
 	r, ok := l.revoked[string(serial.Bytes())]
 	return r, ok
 }

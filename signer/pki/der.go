@@ -157,8 +157,10 @@ func readSigned(der []byte) (tbs cryptobyte.String, algorithm []byte, rs []byte,
 	if !bytes.Equal(alg, algorithmSM2) && !bytes.Equal(alg, algorithmSM2Null) {
 		return nil, nil, nil, errors.New("not signed with SM2 and SM3")
 	}
-	rs, err = SignatureRS(value)
-	return tbs, alg, rs, err
+	if rs, err = SignatureRS(value); err != nil {
+		return nil, nil, nil, errors.New("the signature value") // not ErrSignature: nothing was verified
+	}
+	return tbs, alg, rs, nil
 }
 
 // checkTBSCertificate reads a TBSCertificate of version 3 to its last byte (RFC 5280, 4.1) and returns its extensions.

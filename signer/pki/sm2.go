@@ -3,6 +3,7 @@
 package pki
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"errors"
 	"fmt"
@@ -21,13 +22,17 @@ const signerID = "1234567812345678"
 // ErrSignature says that a signature is not the key's over this message.
 var ErrSignature = errors.New("pki: the signature does not verify")
 
+// ErrPublicKey says that something is not an SM2 public key in its one encoding.
+var ErrPublicKey = errors.New("pki: not an SM2 public key")
+
 // VerifyRS checks r‖s (64 bytes) over message with SM2 and SM3 (GB/T 32918.2-2016, 7). ErrSignature for everything but
-// a good signature, also for a key that is no point of the curve.
+// a good signature, also for a key that is no point of the curve. It never panics and is safe for concurrent use; calls
+// with the same *ecdsa.PublicKey are faster than with copies.
 func VerifyRS(pub *ecdsa.PublicKey, message, rs []byte) error {
 	if len(rs) != 64 {
 		return fmt.Errorf("%w: %d bytes", ErrSignature, len(rs))
 	}
-	if pub == nil || pub.Curve != sm2.P256() {
+	if !isSM2(pub) {
 		return fmt.Errorf("%w: not an SM2 key", ErrSignature)
 	}
 	der, err := SignatureDER(rs)
@@ -41,7 +46,8 @@ func VerifyRS(pub *ecdsa.PublicKey, message, rs []byte) error {
 	return nil
 }
 
-// SignatureDER turns r‖s into the SEQUENCE { r, s } of GM/T 0009-2012, 7.
+// SignatureDER turns r‖s into the SEQUENCE { r, s } of GM/T 0009-2012, 7: at most 72 bytes. ErrSignature unless rs is 64
+// bytes.
 func SignatureDER(rs []byte) ([]byte, error) {
 	if len(rs) != 64 {
 		return nil, fmt.Errorf("%w: %d bytes", ErrSignature, len(rs))
@@ -54,7 +60,7 @@ func SignatureDER(rs []byte) ([]byte, error) {
 	return b.Bytes()
 }
 
-// SignatureRS is the way back; it refuses any DER that SignatureDER would not write.
+// SignatureRS is the way back; ErrSignature for any DER that SignatureDER would not write of positive numbers.
 func SignatureRS(der []byte) ([]byte, error) {
 	in := cryptobyte.String(der)
 	var seq cryptobyte.String
@@ -69,32 +75,40 @@ func SignatureRS(der []byte) ([]byte, error) {
 	return rs, nil
 }
 
-// MarshalPublicKey returns the DER SubjectPublicKeyInfo.
+// MarshalPublicKey returns the DER SubjectPublicKeyInfo: 91 bytes. ErrPublicKey if pub is no point of the SM2 curve.
 func MarshalPublicKey(pub *ecdsa.PublicKey) ([]byte, error) {
-	if pub == nil || pub.Curve != sm2.P256() {
-		return nil, errors.New("pki: not an SM2 key")
+	if !isSM2(pub) || !pub.Curve.IsOnCurve(pub.X, pub.Y) {
+		return nil, ErrPublicKey
 	}
 	return smx509.MarshalPKIXPublicKey(pub)
 }
 
-// ParsePublicKey reads a DER SubjectPublicKeyInfo with an SM2 key and refuses any other encoding of it.
+// ParsePublicKey reads a DER SubjectPublicKeyInfo with an SM2 key. Any other key, and any other encoding of one, is
+// ErrPublicKey.
 func ParsePublicKey(der []byte) (*ecdsa.PublicKey, error) {
-	if len(der) > 256 {
-		return nil, errors.New("pki: not an SM2 public key")
+	if len(der) > 128 {
+		return nil, fmt.Errorf("%w: %d bytes", ErrPublicKey, len(der))
 	}
 	key, err := smx509.ParsePKIXPublicKey(der)
 	if err != nil {
-		return nil, fmt.Errorf("pki: public key: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrPublicKey, err)
 	}
 	pub, ok := key.(*ecdsa.PublicKey)
-	if !ok || pub.Curve != sm2.P256() {
-		return nil, errors.New("pki: not an SM2 public key")
+	if !ok {
+		return nil, ErrPublicKey
 	}
-	again, err := smx509.MarshalPKIXPublicKey(pub)
-	if err != nil || string(again) != string(der) {
-		return nil, errors.New("pki: public key: not in DER")
+	again, err := MarshalPublicKey(pub)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(again, der) {
+		return nil, fmt.Errorf("%w: another encoding", ErrPublicKey)
 	}
 	return pub, nil
+}
+
+func isSM2(pub *ecdsa.PublicKey) bool {
+	return pub != nil && pub.Curve == sm2.P256() && pub.X != nil && pub.Y != nil && pub.X.Sign() >= 0 && pub.Y.Sign() >= 0
 }
 
 // PublicKeySM3 is SM3 of the DER SubjectPublicKeyInfo; zero for a key that is not SM2.
