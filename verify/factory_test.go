@@ -144,7 +144,7 @@ func (r recipe) make(t testing.TB) *made {
 		m.disclosure[part.Name] = mine
 		file := m.sign(t, set, mine)
 		m.parts[part.Name] = file
-		event.Parts = append(event.Parts, contract.PartCommitment{Part: part.Name, Custody: string(part.Custody),
+		event.Parts = append(event.Parts, contract.PartCommitment{Part: part.Name, Custody: part.Custody,
 			Commitment: credential.PartCommitment(mine.PartSalt, sm3.Sum(file), mine.Identifier, part.Name)})
 	}
 	if r.event != nil {

@@ -37,9 +37,7 @@ func readIssued(t testing.TB) issued {
 		receipts: [2][]byte{read("X000000001.receipt"), read("X000000193.receipt")}}
 	main := set.files[0]
 	set.files = append(set.files, main[:len(main)/2], []byte("%PDF-1.7\n%\xE2\xE3\xCF\xD3\n1 0 obj\n<</Type/Catalog/ELIC_Part 1>>\nendobj\n"), []byte("%PDF-1.4\n%%EOF\n"))
-	for _, line := range strings.Split(string(read("codes.txt")), "\n")[:2] {
-		set.codes = append(set.codes, line)
-	}
+	set.codes = strings.Split(string(read("codes.txt")), "\n")[:2]
 	set.codes = append(set.codes, set.codes[0][:50], "ELC1:", "https://example.org")
 	return set
 }

@@ -32,11 +32,11 @@ const (
 )
 
 var (
-	// ErrFormat: the bytes are not a status list of this format.
+	// ErrFormat says that bytes are not a status list of this format.
 	ErrFormat = errors.New("not a status list")
-	// ErrSignature: a well-formed list whose signature does not verify under the certificate given.
+	// ErrSignature says that a well-formed list's signature does not verify under the certificate given.
 	ErrSignature = errors.New("the status list's signature does not verify")
-	// ErrEntry: an index or a state that a list cannot hold.
+	// ErrEntry says that a list cannot hold an index or a state.
 	ErrEntry = errors.New("not an entry of a status list")
 )
 

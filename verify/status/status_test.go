@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/signer/purpose"
 	"github.com/elicence/elicence/verify/signedjson"
 	"github.com/elicence/elicence/verify/status"
@@ -233,7 +234,7 @@ func TestWorkedExample(t *testing.T) {
 	}
 	sum := l.Certificate()
 	text := fmt.Sprintf("public key (04 x y)  %x\nSM3 of certificate   %x\narray                %s\nsigned message       %x\n",
-		publicBytes(id.Key), sum, "043000c0", message)
+		publicBytes(t, id.Key), sum, "043000c0", message)
 	for name, want := range map[string][]byte{"testdata/example.json": file, "testdata/example.txt": []byte(text)} {
 		if *update {
 			if err := os.WriteFile(name, want, 0o644); err != nil {
@@ -259,9 +260,13 @@ func TestWorkedExample(t *testing.T) {
 	}
 }
 
-func publicBytes(k *verifytest.Key) []byte {
-	pub := k.Public()
-	return append(append([]byte{4}, pub.X.FillBytes(make([]byte, 32))...), pub.Y.FillBytes(make([]byte, 32))...)
+func publicBytes(t *testing.T, k *verifytest.Key) []byte {
+	t.Helper()
+	spki, err := pki.MarshalPublicKey(k.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return spki[len(spki)-65:] // the point ends the SubjectPublicKeyInfo (RFC 5480, 2.2)
 }
 
 // What parses under a good signature answers for each index within its capacity, and for none beyond.

@@ -17,11 +17,11 @@ const Format = "elicence/trust/1"
 const MaxFile = 32 << 20
 
 var (
-	// ErrFormat: the bytes are not a trust file of this format.
+	// ErrFormat says that bytes are not a trust file of this format.
 	ErrFormat = errors.New("not a trust file")
-	// ErrSignature: the file is not what the public key inside it has signed.
+	// ErrSignature says that a file is not what the public key inside it has signed.
 	ErrSignature = errors.New("the trust file's signature does not verify")
-	// ErrPin: the file is signed by another key than the one that the reader pinned.
+	// ErrPin says that a file is signed by another key than the one that the reader pinned.
 	ErrPin = errors.New("the trust file is not the pinned operator's")
 )
 
