@@ -208,6 +208,35 @@ func (d *demo) reissue(ctx context.Context, old issuing.Licence, business, kind,
 	return err
 }
 
+// papers writes what the tour shows beside the licence itself: the mother's slip and the verdict that the police saw.
+func (d *demo) papers(ctx context.Context, l issuing.Licence) error {
+	folder := filepath.Join(d.app.data, "tour")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	slip, err := d.i.service.Slip(l)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(folder, "slip.pdf"), slip, 0o644); err != nil {
+		return err
+	}
+	v, err := d.app.offlineVerifier(filepath.Join(d.app.data, "export", "trust.json"), d.tour.Pin, "", 7*24*time.Hour)
+	if err != nil {
+		return err
+	}
+	r, err := verifyFile(ctx, v, d.tour.Example, "")
+	if err != nil {
+		return err
+	}
+	var verdict bytes.Buffer
+	if err := r.WriteText(&verdict, true); err != nil {
+		return err
+	}
+	d.tour.Verdict = verdict.String()
+	return os.WriteFile(filepath.Join(folder, "verdict.txt"), verdict.Bytes(), 0o644)
+}
+
 // forgery is one attempt and what the verifier said.
 type forgery struct {
 	Name, NameEN string
@@ -239,6 +268,9 @@ func (d *demo) forgeries(ctx context.Context, lines []string) error {
 	d.tour.Example = filepath.Join(export, numbers[0]+"-main.pdf")
 	good, err := os.ReadFile(d.tour.Example)
 	if err != nil {
+		return err
+	}
+	if err := d.papers(ctx, found[0]); err != nil {
 		return err
 	}
 	folder := filepath.Join(d.app.data, "tour", "forged")
@@ -341,9 +373,6 @@ func (d *demo) books(ctx context.Context, _ []string) error {
 		}
 	}
 	d.tour.Commission.Rows = rows
-	if _, _, err := d.i.db.Seal(ctx); err != nil {
-		return err
-	}
 	return d.measure("账本审计 ledger audit", func(item func(time.Duration)) error {
 		return timed(item, func() error {
 			report, err := d.i.audit(ctx)

@@ -58,7 +58,7 @@ func demonstrationConfig(s scheme) config {
 	c := config{
 		Format: 1, Name: words{"示范电子证照信任名录", "Demonstration electronic licence scheme"}, Demonstration: true,
 		Zone: "Asia/Shanghai", Operator: s.operator.Code, Registrar: s.commission.Code,
-		Records: driver{"sqlite", "records"}, Objects: driver{"dir", "objects"}, Keys: driver{"softkey", "keystores"},
+		Records: driver{"sqlite", "records/elicence.db"}, Objects: driver{"dir", "objects"}, Keys: driver{"softkey", "keystores"},
 	}
 	c.Ledger.Driver, c.Ledger.Origin = "embedded", "elicence.example/demonstration"
 	c.Ledger.Cosigners, c.Ledger.Needed = []string{s.police.Code, s.cityArchive.Code}, 2

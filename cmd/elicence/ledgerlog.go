@@ -96,6 +96,9 @@ func (g *log) catchUp(ctx context.Context) error {
 	if _, _, err := g.i.service.Anchor(ctx, g, sequenceBatch, nil); err != nil {
 		return err
 	}
+	if _, _, err := g.i.db.Seal(ctx); err != nil {
+		return fmt.Errorf("seal the audit trail: %w", err)
+	}
 	return g.cosign(ctx)
 }
 

@@ -124,7 +124,7 @@ func (i *installation) find(ctx context.Context, what string) ([]issuing.Licence
 			return nil, err
 		}
 		for _, f := range typ.Search {
-			hits, err := i.db.Search(ctx, f.Name, what)
+			hits, err := i.db.Search(ctx, f.Name, licence.Normalise(what))
 			if err != nil {
 				return nil, err
 			}

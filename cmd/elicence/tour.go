@@ -27,7 +27,7 @@ type tour struct {
 	Engineer      engineerStory
 	Forgeries     []forgery
 	Stages        []stage
-	Previews      []string // numbers whose pages are shown
+	Verdict       string // on the example, as verify prints it
 }
 
 type clerkStory struct{ Hospital, Jammed, Next string }
@@ -35,7 +35,6 @@ type clerkStory struct{ Hospital, Jammed, Next string }
 type policeStory struct {
 	Registered int
 	Example    string
-	Verdict    string
 }
 
 type archivistStory struct {
