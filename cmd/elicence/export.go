@@ -63,7 +63,7 @@ func (a *app) exportCommand() *cobra.Command {
 	return c
 }
 
-// export writes the named licences, all when numbers is nil. Exporting reads personal data, so each licence is audited
+// export writes the named licences, all when none is named. Exporting reads personal data, so each licence is audited
 // before its files are written.
 func (i *installation) export(ctx context.Context, numbers []string, out string, done func()) (exported, error) {
 	answer := exported{Dir: out}
@@ -113,9 +113,9 @@ func (i *installation) export(ctx context.Context, numbers []string, out string,
 	return answer, errors.Join(err, first)
 }
 
-// each walks the named licences, or all issued ones.
+// each walks the named licences, or all issued ones when none is named.
 func (i *installation) each(ctx context.Context, numbers []string, visit func(issuing.Licence)) error {
-	if numbers != nil {
+	if len(numbers) > 0 {
 		for _, n := range numbers {
 			l, err := i.db.ByNumber(ctx, n)
 			if err != nil {
