@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/elicence/elicence/hsm/softkey"
 )
 
 func systemClock() time.Time { return time.Now() }
@@ -20,6 +22,7 @@ type app struct {
 	data           string
 	json           bool
 	passphraseFile string
+	keystores      []softkey.Option // of keystores that are made here; tests make cheaper ones
 }
 
 func (a *app) command() *cobra.Command {

@@ -152,6 +152,7 @@ func (i *installation) buildAuthority(ctx context.Context) (err error) {
 	if i.keyring, err = openKeyring(i.dir, nil, i.passphrase); err != nil {
 		return err
 	}
+	i.keyring.creation = i.app.keystores
 	for _, name := range []string{authorityName, storageName} {
 		if err := i.newSecret(name); err != nil {
 			return err

@@ -28,6 +28,7 @@ type keyring struct {
 	keystoreDir, certificateDir string
 	passphrase                  passphrases
 	chain                       *authority // for the paths of certificates
+	creation                    []softkey.Option
 
 	mu    sync.Mutex
 	open  map[string]*opening
@@ -114,7 +115,7 @@ func (k *keyring) create(ctx context.Context, organisation string) (*softkey.Key
 	if err != nil {
 		return nil, err
 	}
-	store, err := softkey.Create(k.keystorePath(organisation), secret, rand.Reader)
+	store, err := softkey.Create(k.keystorePath(organisation), secret, rand.Reader, k.creation...)
 	if err != nil {
 		return nil, err
 	}
