@@ -43,7 +43,9 @@ func (f *inflater) inflate(dst, packed []byte) ([]byte, error) {
 	from := len(dst)
 	for {
 		if len(dst) == cap(dst) {
-			dst = append(dst, 0)[:len(dst)]
+			grown := make([]byte, len(dst), min(max(2*cap(dst), 4<<10), from+maxStream+1))
+			copy(grown, dst)
+			dst = grown
 		}
 		n, err := f.zlib.Read(dst[len(dst):min(cap(dst), from+maxStream+1)])
 		dst = dst[:len(dst)+n]

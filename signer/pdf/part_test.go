@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -86,9 +87,12 @@ type made struct {
 	der        []byte
 }
 
-func load(tb testing.TB) *templates.Set {
+// load prepares the licence types that ship, or those of testdata.
+func load(tb testing.TB) *templates.Set { return loadFrom(tb, nil) }
+
+func loadFrom(tb testing.TB, types fs.FS) *templates.Set {
 	tb.Helper()
-	s, err := templates.Load(templates.Options{})
+	s, err := templates.Load(templates.Options{Types: types})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -98,15 +102,28 @@ func load(tb testing.TB) *templates.Set {
 // issue makes one part the way of the whole program: credential, page, signature.
 func issue(tb testing.TB, set *templates.Set, chain *signertest.Chain, n, part int) made {
 	tb.Helper()
-	typ, err := set.Type("birth-certificate")
+	return draw(tb, set, chain, "birth-certificate", birth(tb, n), part)
+}
+
+// small makes the smallest part: it needs no more than testdata has.
+func small(tb testing.TB, chain *signertest.Chain) made {
+	tb.Helper()
+	return draw(tb, loadFrom(tb, os.DirFS(filepath.Join("testdata", "types"))), chain, "small", map[string]any{"name": "曹宸书", "count": int64(3)}, 0)
+}
+
+func draw(tb testing.TB, set *templates.Set, chain *signertest.Chain, name string, document map[string]any, part int) made {
+	tb.Helper()
+	typ, err := set.Type(name)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	document := birth(tb, n)
-	parts := []string{"main", "counterfoil"}
+	parts := make([]string, len(typ.Parts))
+	for i, p := range typ.Parts {
+		parts[i] = p.Name
+	}
 	m := made{chain: chain, disclosure: credential.Disclosure{
 		Type: typ.Name, SchemaVersion: typ.SchemaVersion, Identifier: identifier, Number: number, Part: parts[part], PartIndex: part + 1,
-		Parts: 2, Issuer: signertest.Code, Specimen: true, Handle: sm3.Sum([]byte("handle")), PartSalt: sm3.Sum([]byte(parts[part])),
+		Parts: len(parts), Issuer: signertest.Code, Specimen: true, Handle: sm3.Sum([]byte("handle")), PartSalt: sm3.Sum([]byte(parts[part])),
 	}}
 	for _, pointer := range typ.Fields {
 		m.disclosure.Fields = append(m.disclosure.Fields, credential.Field{Pointer: pointer,
@@ -116,7 +133,7 @@ func issue(tb testing.TB, set *templates.Set, chain *signertest.Chain, n, part i
 	if err != nil {
 		tb.Fatal(err)
 	}
-	p := credential.Payload{Identifier: identifier, Number: number, Type: typ.Name, Parts: 2, Issuer: signertest.Code, IssueDate: "2026-10-14",
+	p := credential.Payload{Identifier: identifier, Number: number, Type: typ.Name, Parts: len(parts), Issuer: signertest.Code, IssueDate: "2026-10-14",
 		StatusIndex: 123456, Specimen: true, TreeSize: len(m.disclosure.Fields), TreeRoot: root}
 	for _, c := range typ.Clear {
 		value := lookup(document, c.Pointer)
@@ -138,7 +155,7 @@ func issue(tb testing.TB, set *templates.Set, chain *signertest.Chain, n, part i
 	if err != nil {
 		tb.Fatal(err)
 	}
-	u, err := set.Render(templates.Part{Type: typ.Name, Part: parts[part], PartIndex: part + 1, Parts: 2, Document: document, Number: number,
+	u, err := set.Render(templates.Part{Type: typ.Name, Part: parts[part], PartIndex: part + 1, Parts: len(parts), Document: document, Number: number,
 		Identifier: identifier, Issuer: licence.Organisation{Code: signertest.Code, Name: "样例医院", Region: "310112"},
 		IssueTime: signedAt, SigningTime: signedAt, SignerName: chain.Leaf.OrganisationName(), Code: credential.EncodeText(m.disclosure.Credential),
 		LicenceJSON: embedded, Room: room, Specimen: true, DocumentKind: "first"})
@@ -201,5 +218,20 @@ func TestReaderAndWriterAgree(t *testing.T) {
 			}
 			t.Logf("%s: %d bytes, credential %d bytes, licence.json %d, CMS %d, room %d", d.Title, len(m.file), len(m.disclosure.Credential), len(want), len(d.CMS), d.Room)
 		}
+	}
+}
+
+func TestSmallestPart(t *testing.T) {
+	m := small(t, signertest.NewChain(t, "样例"))
+	if err := check(m.file); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d bytes", len(m.file))
+}
+
+func writeFile(tb testing.TB, path string, b []byte) {
+	tb.Helper()
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		tb.Fatal(err)
 	}
 }

@@ -155,6 +155,10 @@ func (s *scanner) done() error {
 		s.bad, s.what = true, "its end"
 	}
 	if s.bad {
+		const most = 48 // bytes; some of the texts are pages long
+		if len(s.what) > most {
+			return fmt.Errorf("expected %q…", s.what[:most])
+		}
 		return fmt.Errorf("expected %q", s.what)
 	}
 	return nil
