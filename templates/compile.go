@@ -1,6 +1,7 @@
 package templates
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -110,6 +111,12 @@ func compile(fam *family, t *licence.Type, l *layoutFile, part partYAML, title s
 	if specimen && !c.marked(part.Elements) {
 		return nil, fmt.Errorf("%w: %s has no specimen mark", ErrLayout, title)
 	}
+	if err := positive("a page's measure", part.Page[0], part.Page[1]); err != nil {
+		return nil, err
+	}
+	if signed && (c.sheet.signature.W <= 0 || c.sheet.signature.H <= 0) {
+		return nil, fmt.Errorf("%w: %s has neither a seal nor a place for the signature", ErrLayout, title)
+	}
 	if len(c.sheet.codes) > 1 {
 		return nil, fmt.Errorf("%w: %s has two codes", ErrLayout, title)
 	}
@@ -134,6 +141,9 @@ func (c *compiler) colour(name, otherwise string) (string, error) {
 
 func (c *compiler) elements(list []elementYAML, depth int) error {
 	for i, e := range list {
+		if e.kinds() != 1 {
+			return fmt.Errorf("%w: entry %d has %d elements in place of one", ErrLayout, i+1, e.kinds())
+		}
 		if err := c.element(e, depth); err != nil {
 			return fmt.Errorf("element %d: %w", i+1, err)
 		}
@@ -175,9 +185,27 @@ func (c *compiler) element(e elementYAML, depth int) error {
 		return c.barcode(*e.Barcode)
 	case e.Code != nil:
 		c.sheet.codes = append(c.sheet.codes, *e.Code)
+		return positive("a code's size", e.Code.Size)
+	}
+	return nil
+}
+
+// positive refuses measures that would draw nothing, or something larger than any page.
+func positive(what string, values ...float64) error {
+	for _, v := range values {
+		if !(v > 0 && v <= 2000) {
+			return fmt.Errorf("%w: %s is %v", ErrLayout, what, v)
+		}
+	}
+	return nil
+}
+
+func aligned(align string) error {
+	switch align {
+	case "", "left", "centre", "right":
 		return nil
 	}
-	return fmt.Errorf("%w: an element of no kind", ErrLayout)
+	return fmt.Errorf("%w: align is left, centre or right", ErrLayout)
 }
 
 // later keeps static text for the drawing and takes its characters into the static fonts.
@@ -187,6 +215,9 @@ func (c *compiler) later(text string, weight int, draw func()) error {
 }
 
 func (c *compiler) border(b borderYAML) error {
+	if err := positive("a border's measure", b.W-2*b.Band, b.H-2*b.Band, b.Band-3); err != nil {
+		return err
+	}
 	for i := range b.Colours {
 		var err error
 		if b.Colours[i], err = c.colour(b.Colours[i], "line"); err != nil {
@@ -204,6 +235,9 @@ func (c *compiler) rosette(r rosetteYAML) error {
 			return err
 		}
 	}
+	if err := positive("a rosette's measure", r.Radius, r.Width); err != nil {
+		return err
+	}
 	if r.Petals < 3 || r.Petals > 96 {
 		return fmt.Errorf("%w: a rosette has 3 to 96 petals", ErrLayout)
 	}
@@ -212,6 +246,9 @@ func (c *compiler) rosette(r rosetteYAML) error {
 }
 
 func (c *compiler) specimen(s specimenYAML) error {
+	if err := positive("a specimen mark's size", s.Size); err != nil {
+		return err
+	}
 	if !c.sheet.specimen {
 		return nil
 	}
@@ -223,6 +260,12 @@ func (c *compiler) specimen(s specimenYAML) error {
 }
 
 func (c *compiler) rect(r rectYAML) error {
+	if err := positive("a rectangle's measure", r.W, r.H); err != nil {
+		return err
+	}
+	if r.Stroke == "" && r.Fill == "" {
+		return fmt.Errorf("%w: a rectangle has neither stroke nor fill", ErrLayout)
+	}
 	style := ""
 	for _, s := range []struct{ colour, letter string }{{r.Stroke, "D"}, {r.Fill, "F"}} {
 		if s.colour == "" {
@@ -268,6 +311,9 @@ func (c *compiler) line(l lineYAML) error {
 }
 
 func (c *compiler) text(t textYAML) error {
+	if err := errors.Join(positive("a text's size", t.Size), aligned(t.Align)); err != nil {
+		return err
+	}
 	text := t.ZH
 	if text == "" {
 		if text = t.EN; !c.part.English {
@@ -303,6 +349,9 @@ func (c *compiler) label(l labelYAML) error {
 }
 
 func (c *compiler) note(n noteYAML) error {
+	if err := positive("a note's measure", n.W, n.Size, n.Leading); err != nil {
+		return err
+	}
 	text := n.ZH
 	if text == "" {
 		if text = n.EN; !c.part.English {
@@ -343,8 +392,8 @@ func (c *compiler) value(v valueYAML) error {
 	if out.size == 0 {
 		out.size = valueSize
 	}
-	if out.w <= 0 {
-		return fmt.Errorf("%w: %s has a box without width", ErrLayout, src.name)
+	if err := errors.Join(positive("a box's width or size", out.w, out.size), aligned(v.Align)); err != nil {
+		return fmt.Errorf("%s: %w", src.name, err)
 	}
 	if v.Raised != "" {
 		raised, err := newSource(c.typ, "", v.Raised, v.Needs)
@@ -382,6 +431,9 @@ func (c *compiler) tick(t tickYAML) error {
 }
 
 func (c *compiler) seal(s sealYAML) error {
+	if err := positive("a seal's diameter", s.Diameter-20); err != nil {
+		return err
+	}
 	colour, err := c.colour(s.Colour, "seal")
 	if err != nil {
 		return err
@@ -404,6 +456,9 @@ func (c *compiler) seal(s sealYAML) error {
 }
 
 func (c *compiler) barcode(b barcodeYAML) error {
+	if err := positive("a bar code's measure", b.W, b.H, b.Bars, b.Size, b.H-b.Bars-b.Size*0.26); err != nil {
+		return err
+	}
 	src, err := newSource(c.typ, "", b.Value, "")
 	if err != nil {
 		return err

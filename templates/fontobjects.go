@@ -49,10 +49,11 @@ func (w *fontWriter) write(o *objects, s *truetype.Subset, name string, small bo
 	w.set = appendCIDSet(w.set[:0], s.Len())
 	if small {
 		o.stream(length+"/Filter/FlateDecode", deflateSmall(w.file))
+		o.stream("/Filter/FlateDecode", deflateSmall(w.cmap))
 	} else {
 		o.deflated(length, w.file)
+		o.stream("", w.cmap) // packing it for each part would cost more time than it saves room
 	}
-	o.stream("", w.cmap) // packing it would cost more time than it saves room
 	o.stream("", w.set)
 	return nil
 }

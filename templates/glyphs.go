@@ -70,7 +70,7 @@ func (e *entry) collect() {
 	add := func(s *sheet) {
 		for i := range s.values {
 			v := &s.values[i]
-			key := place{v.name, v.source.written(), v.w, v.size, v.weight}
+			key := place{v.name, v.written(), v.w, v.size, v.weight}
 			if !seen[key] {
 				seen[key] = true
 				e.places.values = append(e.places.values, v)

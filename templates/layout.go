@@ -190,12 +190,26 @@ type codeYAML struct {
 	Size float64 `yaml:"size"`
 }
 
+// kinds counts the elements in an entry: there must be one.
+func (e *elementYAML) kinds() int {
+	n := 0
+	for _, there := range [...]bool{
+		e.Use != "", e.Border != nil, e.Rosette != nil, e.Specimen != nil, e.Rect != nil, e.Line != nil, e.Text != nil, e.Label != nil,
+		e.Note != nil, e.Value != nil, e.Tick != nil, e.Seal != nil, e.Barcode != nil, e.Code != nil,
+	} {
+		if there {
+			n++
+		}
+	}
+	return n
+}
+
 func parseLayout(b []byte) (*layoutFile, error) {
 	var l layoutFile
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	dec.KnownFields(true)
 	if err := dec.Decode(&l); err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrLayout, err)
+		return nil, fmt.Errorf("%w: %w", ErrLayout, err)
 	}
 	if l.Format != 1 {
 		return nil, fmt.Errorf("%w: format %d is not 1", ErrLayout, l.Format)

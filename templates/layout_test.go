@@ -18,7 +18,7 @@ const plainColours = "colours: {ink: \"000000\", label: \"000000\", english: \"0
 func TestFaultyLayouts(t *testing.T) {
 	mark := "      - specimen: {x: 105, y: 150, size: 10}\n"
 	head := "format: 1\n" + plainColours
-	page := head + "parts:\n  page:\n    elements:\n"
+	page := head + "parts:\n  page:\n    signature: {x: 10, y: 10, w: 30, h: 30}\n    elements:\n"
 	for name, layout := range map[string]string{
 		"not YAML":                   "format: [",
 		"another format":             strings.Replace(page+mark, "format: 1", "format: 2", 1),
@@ -42,6 +42,11 @@ func TestFaultyLayouts(t *testing.T) {
 		"a label without glyph":      page + mark + "      - text: {x: 1, y: 1, zh: \"\\U0002FFFD\", size: 9}\n",
 		"a note that does not fit":   page + mark + "      - note: {x: 1, y: 1, w: 2, zh: 行行, size: 9, leading: 4}\n",
 		"two codes":                  page + mark + "      - code: {x: 1, y: 1, size: 30}\n      - code: {x: 1, y: 99, size: 30}\n",
+		"two kinds in one entry":     page + mark + "      - {use: a, text: {x: 1, y: 1, zh: 行, size: 9}}\n",
+		"a text without size":        page + mark + "      - text: {x: 1, y: 1, zh: 行}\n",
+		"an unknown alignment":       page + mark + "      - text: {x: 1, y: 1, zh: 行, size: 9, align: middle}\n",
+		"a rectangle of nothing":     page + mark + "      - rect: {x: 1, y: 1, w: 1, h: 1}\n",
+		"no place for the signature": head + "parts:\n  page:\n    elements:\n" + mark,
 		"a rosette without petals":   page + mark + "      - rosette: {x: 1, y: 1, radius: 9}\n",
 	} {
 		types := rowsType(2)

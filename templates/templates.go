@@ -207,6 +207,7 @@ func (s *Set) draw(e *entry, pair [2]*sheet, p *Part) (*Unsigned, error) {
 	if p.Specimen {
 		sh = pair[1]
 	}
+	p.IssueTime, p.SigningTime = p.IssueTime.In(licence.Zone), p.SigningTime.In(licence.Zone) // texts for people
 	w := s.writers.Get().(*writer)
 	defer s.writers.Put(w)
 	code, err := w.page(sh, e.typ, p)

@@ -123,7 +123,7 @@ func rowsType(rows int) fstest.MapFS {
 			"fields:\n" + fields.String() + "process:\n  - {pointer: /kind, zh: 类别, en: kind}\n")},
 		"rows/schema.json": {Data: []byte(`{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","additionalProperties":false,"properties":{"kind":{"type":"string"}` + properties.String() + `}}`)},
 		"rows/layout.yaml": {Data: []byte("format: 1\nabsent: \"\"\ncolours: {ink: \"000000\", label: \"000000\", english: \"000000\", line: \"cccccc\", seal: \"ff0000\"}\n" +
-			"parts:\n  page:\n    elements:\n      - specimen: {x: 105, y: 150, size: 10, angle: 0, colour: line}\n" + values.String())},
+			"parts:\n  page:\n    signature: {x: 10, y: 10, w: 30, h: 30}\n    elements:\n      - specimen: {x: 105, y: 150, size: 10, angle: 0, colour: line}\n" + values.String())},
 	}
 }
 

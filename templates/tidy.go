@@ -19,8 +19,8 @@ func tidy(content []byte) []byte {
 		pending = 0
 	}
 	for i := 0; i < len(content); {
-		switch c := content[i]; {
-		case c == '(':
+		switch content[i] {
+		case '(':
 			flush(100)
 			end := i + 1
 			for content[end] != ')' {
@@ -31,7 +31,7 @@ func tidy(content []byte) []byte {
 			}
 			out = append(out, content[i:end+1]...)
 			i = end + 1
-		case c == ' ' || c == '\n':
+		case ' ', '\n':
 			i++
 		default:
 			end := i

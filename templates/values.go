@@ -13,7 +13,6 @@ type source struct {
 	pointer string
 	expr    *licence.Expression
 	needs   string // pointer without which the value is absent
-	always  string // printed as it is; for text that never changes but is drawn with the values
 }
 
 func newSource(t *licence.Type, pointer, expr, needs string) (source, error) {
