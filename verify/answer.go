@@ -17,7 +17,7 @@ func (v *Verifier) prepareStatus() {
 	}
 	e, ok := v.trust.Certificate(l.Certificate())
 	if !ok {
-		v.stale = Sentence{"状态列表的签名证书不在信任文件中", "the status list is signed under a certificate that the trust file does not list"}
+		v.stale = Sentence{"状态列表的签名证书不在信任名录中", "the status list is signed under a certificate that the trust file does not list"}
 		return
 	}
 	if err := l.CheckSignature(e.Certificate); err != nil {
@@ -45,13 +45,13 @@ func (x *run) status() {
 	l := x.v.o.Status
 	switch {
 	case !x.r.Ours:
-		s.Sentence = Sentence{"不是本系统的证照,状态无从查起", "not a licence of this system: it has no status here"}
+		s.Sentence = Sentence{"不是本系统的证照，状态无从查起", "not a licence of this system: it has no status here"}
 		return
 	case x.failed != nil:
-		s.Sentence = Sentence{"签名核验未通过,不再查询状态", "the signature failed, so no status is looked up"}
+		s.Sentence = Sentence{"签名核验未通过，不再查询状态", "the signature failed, so no status is looked up"}
 		return
 	case x.cred == nil || x.leaf.chain == nil || x.noStatus:
-		s.Sentence = Sentence{"未能确认签发者,不再查询状态", "who issued this is not established, so no status is looked up"}
+		s.Sentence = Sentence{"未能确认签发者，不再查询状态", "who issued this is not established, so no status is looked up"}
 		return
 	case x.v.status == nil:
 		s.Sentence = x.v.stale
@@ -78,7 +78,7 @@ func (x *run) status() {
 		s.State, s.Sentence = word, Sentence{fmt.Sprintf("该证照已被换发或补发的新证取代(截至 %s)", as), fmt.Sprintf("the licence has been superseded by a newer one (as of %s)", as)}
 	case InForce:
 		if x.tooOld(age) {
-			s.Sentence = Sentence{fmt.Sprintf("状态列表过旧(截至 %s),需要更新的列表", as), fmt.Sprintf("the status list is too old (as of %s): a newer one is needed", as)}
+			s.Sentence = Sentence{fmt.Sprintf("状态列表过旧(截至 %s)，需要更新的列表", as), fmt.Sprintf("the status list is too old (as of %s): a newer one is needed", as)}
 			return
 		}
 		s.State, s.Sentence = word, Sentence{fmt.Sprintf("该证照有效(截至 %s)", as), fmt.Sprintf("the licence is in force (as of %s)", as)}

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"slices"
 	"time"
 
 	"github.com/elicence/elicence/signer/pki"
@@ -44,10 +45,20 @@ func (v *Verifier) chain(sum [32]byte) *chain {
 	return c
 }
 
-// buildChain takes the validity of CAs at the time the leaf was issued; judge looks at later times.
+// buildChain finds a path; judge looks at the times. A renewed CA has two certificates of one name and
+// key: the one that was valid when the leaf was issued goes first, then the one that is when the leaf ends.
 func buildChain(t *trust.File, cert *pki.Certificate) *chain {
-	path, err := pki.Path(cert, t.Intermediates(), t.Roots(), cert.NotBefore())
-	if err != nil || len(path) == 0 {
+	var path []*pki.Certificate
+	for _, at := range []time.Time{cert.NotBefore(), cert.NotAfter()} {
+		valid := slices.DeleteFunc(slices.Clone(t.Intermediates()), func(ca *pki.Certificate) bool {
+			return at.Before(ca.NotBefore()) || at.After(ca.NotAfter())
+		})
+		var err error
+		if path, err = pki.Path(cert, valid, t.Roots(), at); err == nil {
+			break
+		}
+	}
+	if len(path) == 0 {
 		return nil
 	}
 	c := &chain{path: path, lists: make([]*pki.CRL, len(path))}
@@ -94,34 +105,34 @@ func (c *chain) judge(at time.Time, proven bool) verdict {
 	for i, member := range c.path {
 		ca := i > 0
 		switch {
-		case at.Before(member.NotBefore()) && proven:
+		case at.Before(member.NotBefore()) && proven && !ca:
 			// It existed before the certificate did: no honest order of events makes such a file.
 			return verdict{failed: true, sub: NotYetValid, Sentence: Sentence{"文件被证明的时间早于证书生效时间", "the file is proven to be older than the certificate"}}
 		case at.Before(member.NotBefore()):
 			return verdict{sub: OutOfBoundsNoPOE, Sentence: Sentence{"证书尚未生效", "the certificate is not valid yet"}}
 		case at.After(member.NotAfter()):
-			return verdict{sub: OutOfBoundsNoPOE, Sentence: Sentence{"证书已过期,且无法证明签名早于其过期", "the certificate has expired, and nothing proves that the signature is older"}}
+			return verdict{sub: OutOfBoundsNoPOE, Sentence: Sentence{"证书已过期，且无法证明签名早于其过期", "the certificate has expired, and nothing proves that the signature is older"}}
 		}
 		list := c.lists[i]
 		if list == nil {
-			return verdict{sub: TryLater, Sentence: Sentence{"信任文件中缺少签发该证书的机构的吊销列表", "the trust file has no revocation list of the certificate's CA"}}
+			return verdict{sub: TryLater, Sentence: Sentence{"信任名录中缺少签发该证书的机构的吊销列表", "the trust file has no revocation list of the certificate's CA"}}
 		}
 		if revoked, yes := list.Revoked(member.SerialNumber()); yes && (!proven || !revoked.At.After(at)) {
 			switch {
 			case proven && compromise(revoked.Reason):
 				return verdict{failed: true, sub: CertificateRevoked, Sentence: Sentence{"密钥泄露被吊销之后才证明存在的签名", "the signature is proven to exist only after the key was revoked as compromised"}}
 			case ca:
-				return verdict{sub: RevokedCANoPOE, Sentence: Sentence{"签发机构的证书已被吊销,且无法证明签名早于吊销", "the CA's certificate is revoked, and nothing proves that the signature is older"}}
+				return verdict{sub: RevokedCANoPOE, Sentence: Sentence{"签发机构的证书已被吊销，且无法证明签名早于吊销", "the CA's certificate is revoked, and nothing proves that the signature is older"}}
 			}
-			return verdict{sub: RevokedNoPOE, Sentence: Sentence{"证书已被吊销,且无法证明签名早于吊销", "the certificate is revoked, and nothing proves that the signature is older"}}
+			return verdict{sub: RevokedNoPOE, Sentence: Sentence{"证书已被吊销，且无法证明签名早于吊销", "the certificate is revoked, and nothing proves that the signature is older"}}
 		}
 		// Looked at last: a stale list that names the certificate is still a list that names it.
 		if list.NextUpdate().Before(at) {
-			return verdict{sub: TryLater, Sentence: Sentence{"吊销列表已过期,需要更新的信任文件", "the revocation list is out of date: a newer trust file is needed"}}
+			return verdict{sub: TryLater, Sentence: Sentence{"吊销列表已过期，需要更新的信任名录", "the revocation list is out of date: a newer trust file is needed"}}
 		}
 	}
 	if e := c.entry; !e.In(at) {
-		return verdict{sub: OutOfBoundsNoPOE, Sentence: Sentence{"信任文件规定的该证书使用期限之外", "outside of the time for which the trust file vouches for the certificate"}}
+		return verdict{sub: OutOfBoundsNoPOE, Sentence: Sentence{"信任名录规定的该证书使用期限之外", "outside of the time for which the trust file vouches for the certificate"}}
 	}
 	return verdict{ok: true}
 }

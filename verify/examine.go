@@ -19,7 +19,7 @@ import (
 // is no failure: it is somebody else's.
 func (x *run) structure(file []byte) bool {
 	if len(file) > MaxFile {
-		x.unsure("form", Integrity, SignedDataNotFound, "文件过大,不是本系统的证照", "the file is too large to be a licence of this system",
+		x.unsure("form", Integrity, SignedDataNotFound, "文件过大，不是本系统的证照", "the file is too large to be a licence of this system",
 			"bytes", strconv.Itoa(len(file)))
 		return false
 	}
@@ -30,15 +30,15 @@ func (x *run) structure(file []byte) bool {
 		return false
 	case err != nil:
 		x.r.Ours = true
-		x.fail("form", Integrity, FormatFailure, "文件自称本系统证照,但结构不符,已被改动或损坏",
+		x.fail("form", Integrity, FormatFailure, "文件自称本系统证照，但结构不符，已被改动或损坏",
 			"the file claims to be a licence of this system and breaks the form: it was changed or damaged", "reason", err.Error())
 		return false
 	}
 	x.r.Ours = true
 	x.doc = doc
-	x.pass("form", Integrity, "文件结构完整:一个版本,一个签名,无多余对象", "one revision, one signature, no byte outside of it, no unknown object")
+	x.pass("form", Integrity, "文件结构完整：一个版本，一个签名，无多余对象", "one revision, one signature, no byte outside of it, no unknown object")
 	x.pass("carrier", Safety, "无脚本、无动作、无未声明的附件", "no script, no action, no undeclared attachment")
-	x.pass("rendition", Usability, "字体全部嵌入,未加密", "all fonts are embedded, nothing is encrypted")
+	x.pass("rendition", Usability, "字体全部嵌入，未加密", "all fonts are embedded, nothing is encrypted")
 	return true
 }
 
@@ -52,7 +52,7 @@ func (x *run) cms() bool {
 	x.signed = s
 	x.r.SigningTime = s.SigningTime.In(zone)
 	if s.Digest != x.doc.Digest {
-		x.fail("digest", Integrity, HashFailure, "文件内容与签名不符:签发后被改动", "the file is not what was signed: it was changed",
+		x.fail("digest", Integrity, HashFailure, "文件内容与签名不符：签发后被改动", "the file is not what was signed: it was changed",
 			"signed", digest(s.Digest), "found", digest(x.doc.Digest))
 		return false
 	}
@@ -178,7 +178,7 @@ func (x *run) path() bool {
 	entry, listed := x.v.trust.Certificate(sum)
 	if !listed {
 		x.mustSpecimen = true
-		x.unsure("path", Authenticity, NoCertificateChainFound, "签名证书不在信任文件中:无法确认签发者", "the trust file does not list the signing certificate: who signed is not established",
+		x.unsure("path", Authenticity, NoCertificateChainFound, "签名证书不在信任名录中：无法确认签发者", "the trust file does not list the signing certificate: who signed is not established",
 			"certificate", digest(sum))
 		return false
 	}
@@ -224,7 +224,7 @@ func (x *run) specimen() {
 	case x.mustSpecimen && !marked:
 		x.fail("specimen", Authenticity, FormatFailure, "演示链签发的证照缺少样张标记", "signed under a demonstration chain without the SPECIMEN mark")
 	case marked:
-		x.pass("specimen", Authenticity, "样张,不具效力", "a specimen, without effect")
+		x.pass("specimen", Authenticity, "样张，不具效力", "a specimen, without effect")
 	default:
 		x.pass("specimen", Authenticity, "由生产证书链签发", "signed under a production chain")
 	}
@@ -236,11 +236,11 @@ func (x *run) trustFile() {
 	evidence := []string{"fingerprint", x.v.head.Fingerprint, "sequence", strconv.FormatUint(f.Sequence(), 10)}
 	switch {
 	case x.now.After(f.Expires()) && !x.self:
-		x.unsure("trust-file", Authenticity, TryLater, "信任文件已过期,需要更新的信任文件", "the trust file has expired: a newer one is needed", evidence...)
+		x.unsure("trust-file", Authenticity, TryLater, "信任名录已过期，需要更新的信任名录", "the trust file has expired: a newer one is needed", evidence...)
 	case x.now.Add(clockTolerance).Before(f.Issued()) && !x.self:
-		x.unsure("trust-file", Authenticity, TryLater, "信任文件的日期在将来", "the trust file is dated in the future", evidence...)
+		x.unsure("trust-file", Authenticity, TryLater, "信任名录的日期在将来", "the trust file is dated in the future", evidence...)
 	default:
-		x.pass("trust-file", Authenticity, "信任文件签名有效且在有效期内", "the trust file is signed and has not expired", evidence...)
+		x.pass("trust-file", Authenticity, "信任名录签名有效且在有效期内", "the trust file is signed and has not expired", evidence...)
 	}
 }
 
@@ -283,7 +283,7 @@ func (x *run) text(text string) bool {
 	entry, ok := x.v.trust.Certificate(c.Certificate)
 	if !ok {
 		x.mustSpecimen = true
-		x.unsure("path", Authenticity, NoSigningCertificateFound, "签名证书不在信任文件中:无法确认签发者", "the trust file does not list the signing certificate: who signed is not established",
+		x.unsure("path", Authenticity, NoSigningCertificateFound, "签名证书不在信任名录中：无法确认签发者", "the trust file does not list the signing certificate: who signed is not established",
 			"certificate", digest(c.Certificate))
 		return false
 	}

@@ -179,12 +179,16 @@ func (m *made) fill(t testing.TB, file []byte, at, length int) {
 	}
 }
 
-// births reads the synthetic births, numbers as int64.
+// births are the synthetic births, numbers as int64; read once, never written to.
 func births(t testing.TB) []map[string]any {
 	t.Helper()
+	return must[[]map[string]any](t)(readBirths())
+}
+
+var readBirths = sync.OnceValues(func() ([]map[string]any, error) {
 	f, err := os.Open("../testdata/births/births.jsonl")
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	defer f.Close()
 	var all []map[string]any
@@ -195,13 +199,13 @@ func births(t testing.TB) []map[string]any {
 		d.UseNumber()
 		var m map[string]any
 		if err := d.Decode(&m); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		whole(m)
 		all = append(all, m)
 	}
-	return all
-}
+	return all, lines.Err()
+})
 
 func whole(m map[string]any) {
 	for k, v := range m {

@@ -73,7 +73,7 @@ func (x *run) receipt(file, text []byte) {
 	}
 	c := x.v.checkpoint(r.Note)
 	if c.err != nil {
-		x.noProof("回执不属于信任文件所列的日志", "the receipt is not of a log that the trust file lists", "log", r.Note.Checkpoint.Origin)
+		x.noProof("回执不属于信任名录所列的日志", "the receipt is not of a log that the trust file lists", "log", r.Note.Checkpoint.Origin)
 		return
 	}
 	x.vouch(r, signed, c)
@@ -93,7 +93,7 @@ func (x *run) vouch(r *ledger.Receipt, signed *contract.Signed, c *vouched) {
 		}
 	}
 	if needed < 1 || len(by) < needed {
-		x.noProof("共签的可信机构不足,时间未被证明", "too few trusted organisations have cosigned: no time is proven",
+		x.noProof("共签的可信机构不足，时间未被证明", "too few trusted organisations have cosigned: no time is proven",
 			"cosigned", strconv.Itoa(len(by)), "needed", strconv.Itoa(needed))
 		return
 	}

@@ -76,7 +76,7 @@ func (x *run) finish() *Report {
 		// Not reachable: every way to no credential records why. A verdict must not hang on that.
 		*s = Signature{Indeterminate, SignedDataNotFound, Sentence{"没有可核验的内容", "there is nothing to verify"}}
 	default:
-		*s = Signature{Indication: Passed, Sentence: Sentence{"签名有效,内容自签发后未被改动", "the signature is valid and nothing was changed since"}}
+		*s = Signature{Indication: Passed, Sentence: Sentence{"签名有效，内容自签发后未被改动", "the signature is valid and nothing was changed since"}}
 	}
 	x.r.Specimen = x.r.Ours && (x.cred == nil || x.mustSpecimen || x.cred.Payload.Specimen)
 	if s.Indication == Failed {

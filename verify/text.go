@@ -3,6 +3,8 @@ package verify
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -16,7 +18,7 @@ var zone = time.FixedZone("UTC+8", 8*3600)
 func (r *Report) WriteText(w io.Writer, fields bool) error {
 	var b strings.Builder
 	if r.Specimen && r.Ours {
-		line(&b, "样张", "SPECIMEN", "本证照为演示样张,不具任何效力", "a demonstration, without any effect")
+		line(&b, "样张", "SPECIMEN", "本证照为演示样张，不具任何效力", "a demonstration, without any effect")
 	}
 	sub := ""
 	if r.Signature.SubIndication != "" {
@@ -50,6 +52,9 @@ func (r *Report) WriteText(w io.Writer, fields bool) error {
 	for _, c := range r.Checks {
 		if c.Result != ResultPass {
 			line(&b, "检查 "+c.ID, string(c.Result), c.ZH, c.EN)
+			for _, name := range slices.Sorted(maps.Keys(c.Evidence)) {
+				fmt.Fprintf(&b, "    %s: %s\n", name, printable(c.Evidence[name]))
+			}
 		}
 	}
 	if t := r.Trust; t != nil {
@@ -57,7 +62,7 @@ func (r *Report) WriteText(w io.Writer, fields bool) error {
 		if t.Pinned {
 			pinned = "已固定 pinned"
 		}
-		line(&b, "信任文件", "Trust file", fmt.Sprintf("%s %s #%d", t.NameZH, t.NameEN, t.Sequence), pinned)
+		line(&b, "信任名录", "Trust file", fmt.Sprintf("%s %s #%d", t.NameZH, t.NameEN, t.Sequence), pinned)
 		fmt.Fprintf(&b, "    SM3 %s\n", t.Fingerprint)
 	}
 	if fields && len(r.Fields) > 0 {

@@ -10,14 +10,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/elicence/elicence/signer/pdf"
 	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/verify/status"
 	"github.com/elicence/elicence/verify/trust"
 )
 
 const (
-	// MaxFile is the greatest file that is looked at, in bytes; a licence's part has some 100 KB.
-	MaxFile = 16 << 20
+	// MaxFile is the greatest file that is looked at, in bytes; a licence's part has some 70 KB.
+	MaxFile = pdf.MaxFile
 	// MaxReceipt bounds a receipt, in bytes; one has some 6 KB.
 	MaxReceipt = 64 << 10
 	// MaxCode bounds the text of a code, in bytes; a QR code of version 40 holds less.
@@ -83,22 +84,22 @@ func New(t *trust.File, o Options) (*Verifier, error) {
 // File judges a PDF. receipt is the text of its receipt, nil or empty if there is none. Neither is kept
 // or written to. There is always a report, whatever the bytes; only a cancelled ctx shortens it, to
 // INDETERMINATE.
-func (v *Verifier) File(ctx context.Context, pdf, receipt []byte) *Report {
-	return v.file(ctx, pdf, receipt, false)
+func (v *Verifier) File(ctx context.Context, file, receipt []byte) *Report {
+	return v.file(ctx, file, receipt, false)
 }
 
-func (v *Verifier) file(ctx context.Context, pdf, receipt []byte, self bool) *Report {
+func (v *Verifier) file(ctx context.Context, part, receipt []byte, self bool) *Report {
 	x := v.start()
 	x.self = self
 	if ctx.Err() != nil {
 		x.unsure("cancelled", Usability, TryLater, "核验被取消", "the verification was cancelled")
 		return x.finish()
 	}
-	if x.structure(pdf) && x.cms() && x.disclosed() && x.credential(x.part.Credential) {
+	if x.structure(part) && x.cms() && x.disclosed() && x.credential(x.part.Credential) {
 		x.binding()
 		x.fields()
 		if x.path() {
-			x.receipt(pdf, receipt)
+			x.receipt(part, receipt)
 			x.time()
 		}
 		x.specimen()

@@ -100,7 +100,10 @@ func TestOperatorNarrowsACertificatesTime(t *testing.T) {
 	want(t, v.File(context.Background(), m.parts["main"], nil), verify.Indeterminate, verify.OutOfBoundsNoPOE)
 	want(t, v.File(context.Background(), m.parts["main"], receipt), verify.Passed, "")
 	v = reader{scheme: s, trust: until(signedAt)}.new(t)
-	want(t, v.File(context.Background(), m.parts["main"], receipt), verify.Indeterminate, verify.OutOfBoundsNoPOE)
+	// By the renewed certificate alone nobody of this CA was anybody yet at that time: the operator keeps the old one.
+	if r := v.File(context.Background(), m.parts["main"], receipt); r.Signature.Indication != verify.Indeterminate {
+		t.Errorf("proven before the only CA certificate: %s", r.Signature.Indication)
+	}
 }
 
 func TestSigningTimeIsOnlyAClaim(t *testing.T) {
@@ -332,4 +335,25 @@ func TestMemoryOfOneFileDoesNotVouchForAnother(t *testing.T) {
 		want(t, v.Code(context.Background(), a.code), verify.Passed, "")
 		return nil
 	})
+}
+
+// A CA that was renewed under the same key: files from before go on verifying, whichever certificates the trust file has.
+func TestRenewedCA(t *testing.T) {
+	s := verifytest.New(t, "main")
+	m := recipe{scheme: s}.make(t)
+	receipt := m.receipt(t, log{})
+	old, renewed := s.Authority.CA.Raw(), s.Authority.RenewFrom(signedAt.AddDate(0, 1, 0)).Raw()
+	now := signedAt.AddDate(0, 2, 0)
+	for name, list := range map[string][][]byte{"old": {old}, "old and new": {old, renewed}, "new and old": {renewed, old}} {
+		v := reader{scheme: s, now: now, listed: now, trust: func(c *trust.Content) { c.Intermediates, c.CRLs = list, s.Authority.CRLsAt(now) }}.new(t)
+		if r := v.File(context.Background(), m.parts["main"], receipt); !r.Good() {
+			t.Errorf("%s: %s", name, open(r))
+		}
+	}
+	v := reader{scheme: s, now: now, listed: now, trust: func(c *trust.Content) { c.Intermediates, c.CRLs = [][]byte{renewed}, s.Authority.CRLsAt(now) }}.new(t)
+	want(t, v.File(context.Background(), m.parts["main"], nil), verify.Passed, "")
+	// By the renewed certificate alone nobody of this CA was anybody yet at that time: the operator keeps the old one.
+	if r := v.File(context.Background(), m.parts["main"], receipt); r.Signature.Indication != verify.Indeterminate {
+		t.Errorf("proven before the only CA certificate: %s", r.Signature.Indication)
+	}
 }

@@ -129,10 +129,21 @@ func (a *Authority) Renew(key *Key) *pki.Certificate {
 	if key == nil {
 		key = a.issuing
 	}
+	return a.renew(key, Epoch.AddDate(0, 0, -1))
+}
+
+// RenewFrom gives the issuing CA another certificate for its key, valid from a later time.
+func (a *Authority) RenewFrom(from time.Time) *pki.Certificate {
+	a.t.Helper()
+	return a.renew(a.issuing, from)
+}
+
+func (a *Authority) renew(key *Key, from time.Time) *pki.Certificate {
+	a.t.Helper()
 	a.serial++
 	cert, err := pki.Issue(context.Background(), a.root, a.Root, key.Public(), pki.Template{CommonName: a.CA.CommonName(),
-		Organisation: a.CA.OrganisationName(), Purpose: purpose.CertificateAuthority, CA: true, NotBefore: Epoch.AddDate(0, 0, -1),
-		NotAfter: Epoch.AddDate(5, 0, 0), Demonstration: a.Demonstration, SerialNumber: big.NewInt(a.serial)}, zeros{})
+		Organisation: a.CA.OrganisationName(), Purpose: purpose.CertificateAuthority, CA: true, NotBefore: from,
+		NotAfter: from.AddDate(5, 0, 0), Demonstration: a.Demonstration, SerialNumber: big.NewInt(a.serial)}, zeros{})
 	must(a.t, err)
 	return cert
 }
