@@ -22,6 +22,7 @@ type app struct {
 	data           string
 	json           bool
 	passphraseFile string
+	shared         *keystores       // of a command of several steps; nil: each installation opens and closes its own
 	keystores      []softkey.Option // of keystores that are made here; tests make cheaper ones
 }
 

@@ -164,7 +164,11 @@ anything but a passed signature, a status in force and a good receipt.
 				}
 			}
 			return a.steps(cmd.Context(), as, []access.Role{access.Officer}, numbers, nil, func(ctx context.Context, i *installation, by actor, number string) (issuing.Event, error) {
-				return i.register(ctx, number, by, e, note)
+				v, err := i.currentVerifier(ctx)
+				if err != nil {
+					return issuing.Event{}, err
+				}
+				return i.register(ctx, v, number, by, e, note)
 			})
 		},
 	}
@@ -174,8 +178,8 @@ anything but a passed signature, a status in force and a good receipt.
 	return c
 }
 
-func (i *installation) register(ctx context.Context, number string, by actor, e evidence, note []byte) (issuing.Event, error) {
-	if err := i.demandEvidence(ctx, number, "main", e, by); err != nil {
+func (i *installation) register(ctx context.Context, v *verify.Verifier, number string, by actor, e evidence, note []byte) (issuing.Event, error) {
+	if err := i.demandEvidenceWith(ctx, v, number, "main", e, by); err != nil {
 		return issuing.Event{}, err
 	}
 	return i.service.Take(ctx, issuing.Move{Kind: contract.Registered, Number: number, Actor: by.organisation.Code,

@@ -38,6 +38,8 @@ Run it again and it goes on where it stopped; nothing is issued twice.`,
 		Example: "  elicence demo --births testdata/births/births.jsonl --data ./data",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			a.shared = newKeystores()
+			defer a.shared.close()
 			d := &demo{app: a, births: births, tour: tour{Data: a.data}}
 			if err := d.run(cmd.Context()); err != nil {
 				return err

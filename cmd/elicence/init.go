@@ -149,7 +149,7 @@ func (a *app) build(ctx context.Context, s scheme) error {
 }
 
 func (i *installation) buildAuthority(ctx context.Context) (err error) {
-	if i.keyring, err = openKeyring(i.dir, nil, i.passphrase); err != nil {
+	if i.keyring, err = openKeyring(i.dir, i.keystores(), nil, i.passphrase); err != nil {
 		return err
 	}
 	i.keyring.creation = i.app.keystores
@@ -192,7 +192,49 @@ func purposesOf(kind string) []purpose.Purpose {
 func (i *installation) buildKeystores(ctx context.Context, s scheme) error {
 	all := s.all()
 	bar := i.app.progress(len(all), "密钥库 keystores")
-	jobs := make(chan licence.Organisation)
+	err := onAllCores(all, func(o licence.Organisation) error {
+		defer func() { _ = bar.Add(1) }()
+		if err := i.buildKeystore(ctx, o); err != nil {
+			return fmt.Errorf("keystore of %s: %w", o.Code, err)
+		}
+		return nil
+	})
+	_ = bar.Finish()
+	if err != nil {
+		return err
+	}
+	return i.keyring.reload()
+}
+
+// buildPeople makes the demo people with their passphrases.
+func (i *installation) buildPeople(ctx context.Context, s scheme) ([]access.Person, error) {
+	var mu sync.Mutex
+	var people []access.Person
+	err := onAllCores(s.all(), func(o licence.Organisation) error {
+		for _, p := range demoPeople(o.Kind) {
+			if err := i.newSecret(o.Code, p.id); err != nil {
+				return err
+			}
+			secret, err := i.personPassphrase(o.Code, p.id, "")
+			if err != nil {
+				return err
+			}
+			person, err := access.NewPerson(o.Code, p.id, secret, rand.Reader, p.role)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			people = append(people, person)
+			mu.Unlock()
+		}
+		return ctx.Err()
+	})
+	return people, err
+}
+
+// onAllCores runs do for each item and returns the first error; the others are finished first.
+func onAllCores[T any](items []T, do func(T) error) error {
+	jobs := make(chan T)
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	var first error
@@ -200,27 +242,22 @@ func (i *installation) buildKeystores(ctx context.Context, s scheme) error {
 		group.Add(1)
 		go func() {
 			defer group.Done()
-			for o := range jobs {
-				err := i.buildKeystore(ctx, o)
+			for item := range jobs {
+				err := do(item)
 				mu.Lock()
 				if err != nil && first == nil {
-					first = fmt.Errorf("keystore of %s: %w", o.Code, err)
+					first = err
 				}
-				_ = bar.Add(1)
 				mu.Unlock()
 			}
 		}()
 	}
-	for _, o := range all {
-		jobs <- o
+	for _, item := range items {
+		jobs <- item
 	}
 	close(jobs)
 	group.Wait()
-	_ = bar.Finish()
-	if first != nil {
-		return first
-	}
-	return i.keyring.reload()
+	return first
 }
 
 func (i *installation) buildKeystore(ctx context.Context, o licence.Organisation) error {
@@ -254,25 +291,18 @@ func (i *installation) newSecret(elem ...string) error {
 
 // buildRecords registers organisations, people and stock, and enrols everybody who acts on the ledger.
 func (i *installation) buildRecords(ctx context.Context, s scheme) error {
+	people, err := i.buildPeople(ctx, s)
+	if err != nil {
+		return err
+	}
 	for _, o := range s.all() {
 		if err := i.db.PutOrganisation(ctx, o); err != nil {
 			return err
 		}
-		for _, p := range demoPeople(o.Kind) {
-			if err := i.newSecret(o.Code, p.id); err != nil {
-				return err
-			}
-			secret, err := i.personPassphrase(o.Code, p.id, "")
-			if err != nil {
-				return err
-			}
-			person, err := access.NewPerson(o.Code, p.id, secret, rand.Reader, p.role)
-			if err != nil {
-				return err
-			}
-			if err := i.db.PutPerson(ctx, person); err != nil {
-				return err
-			}
+	}
+	for _, p := range people {
+		if err := i.db.PutPerson(ctx, p); err != nil {
+			return err
 		}
 	}
 	who := i.who("init")

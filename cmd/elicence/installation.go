@@ -87,7 +87,7 @@ func (a *app) openBase(c config) (*installation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if i.keyring, err = openKeyring(a.data, i.chain, i.passphrase); err != nil {
+	if i.keyring, err = openKeyring(a.data, i.keystores(), i.chain, i.passphrase); err != nil {
 		return nil, err
 	}
 	return i, i.loadTypes()
@@ -153,9 +153,16 @@ func (i *installation) close() {
 			fmt.Fprintf(i.app.stderr, "elicence: close the records: %v\n", err)
 		}
 	}
-	if i.keyring != nil {
-		i.keyring.close()
+	if i.keyring != nil && i.app.shared == nil {
+		i.keyring.opened.close()
 	}
+}
+
+func (i *installation) keystores() *keystores {
+	if i.app.shared != nil {
+		return i.app.shared
+	}
+	return newKeystores()
 }
 
 // selfCheck verifies a part as a stranger would, with the trust file that this installation publishes.

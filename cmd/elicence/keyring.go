@@ -30,10 +30,51 @@ type keyring struct {
 	chain                       *authority // for the paths of certificates
 	creation                    []softkey.Option
 
+	opened *keystores
+
 	mu    sync.Mutex
-	open  map[string]*opening
 	certs map[string][]certified // by organisation
 	bySM3 map[[32]byte]certified
+}
+
+// keystores are the files that this process has opened, by organisation. The demo shares them between its steps, so that
+// it pays for each opening once.
+type keystores struct {
+	mu   sync.Mutex
+	open map[string]*opening
+}
+
+func newKeystores() *keystores { return &keystores{open: map[string]*opening{}} }
+
+func (k *keystores) of(organisation string) *opening {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	o := k.open[organisation]
+	if o == nil {
+		o = &opening{}
+		k.open[organisation] = o
+	}
+	return o
+}
+
+func (k *keystores) put(organisation string, store *softkey.Keystore) {
+	o := &opening{store: store}
+	o.once.Do(func() {})
+	k.mu.Lock()
+	k.open[organisation] = o
+	k.mu.Unlock()
+}
+
+// close wipes them.
+func (k *keystores) close() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, o := range k.open {
+		if o.store != nil {
+			o.store.Close()
+		}
+	}
+	k.open = map[string]*opening{}
 }
 
 type opening struct {
@@ -48,10 +89,10 @@ type certified struct {
 	certificate         *pki.Certificate
 }
 
-func openKeyring(dir string, chain *authority, p passphrases) (*keyring, error) {
+func openKeyring(dir string, opened *keystores, chain *authority, p passphrases) (*keyring, error) {
 	k := &keyring{
 		keystoreDir: filepath.Join(dir, "keystores"), certificateDir: filepath.Join(dir, "certificates"),
-		passphrase: p, chain: chain, open: map[string]*opening{},
+		passphrase: p, chain: chain, opened: opened,
 	}
 	return k, k.reload()
 }
@@ -85,13 +126,7 @@ func (k *keyring) reload() error {
 
 // keystore opens the organisation's file once.
 func (k *keyring) keystore(ctx context.Context, organisation string) (*softkey.Keystore, error) {
-	k.mu.Lock()
-	o := k.open[organisation]
-	if o == nil {
-		o = &opening{}
-		k.open[organisation] = o
-	}
-	k.mu.Unlock()
+	o := k.opened.of(organisation)
 	o.once.Do(func() {
 		var secret []byte
 		if secret, o.err = k.passphrase(ctx, organisation); o.err != nil {
@@ -119,11 +154,7 @@ func (k *keyring) create(ctx context.Context, organisation string) (*softkey.Key
 	if err != nil {
 		return nil, err
 	}
-	o := &opening{store: store}
-	o.once.Do(func() {})
-	k.mu.Lock()
-	k.open[organisation] = o
-	k.mu.Unlock()
+	k.opened.put(organisation, store)
 	return store, nil
 }
 
@@ -226,15 +257,4 @@ func (k *keyring) all() []certified {
 		return out[i].label < out[j].label
 	})
 	return out
-}
-
-func (k *keyring) close() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, o := range k.open {
-		if o.store != nil {
-			o.store.Close()
-		}
-	}
-	k.open = map[string]*opening{}
 }

@@ -27,6 +27,7 @@ type tour struct {
 	Engineer      engineerStory
 	Forgeries     []forgery
 	Stages        []stage
+	Picture       string // of the example's page, relative to the tour; "" where none could be drawn
 	Verdict       string // on the example, as verify prints it
 }
 
