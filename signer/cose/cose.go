@@ -1,5 +1,10 @@
 // Package cose is COSE_Sign1 (RFC 9052) with SM2 and SM3, in one deterministic form: what parses re-encodes to the same
 // bytes, so that a signed message has exactly one spelling.
+//
+//	18([ << {1: -65537, 16: type, -65537: SM3 of the signing certificate} >>, {}, payload, r‖s ])
+//
+// The package makes no signatures and checks none: it says which bytes are signed, and reads and writes messages.
+// Everything here is safe for concurrent use.
 package cose
 
 import (
@@ -7,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -39,7 +45,11 @@ var (
 	ErrCBOR = errors.New("cose: not deterministic CBOR of this shape")
 )
 
-// Protected is the protected header: algorithm (fixed), type of the message and SM3 of the signing certificate.
+// MaxType bounds Protected.Type in bytes.
+const MaxType = 128
+
+// Protected is the protected header: algorithm (fixed), type of the message (1 to MaxType bytes of UTF-8) and SM3 of the
+// signing certificate.
 type Protected struct {
 	Type        string
 	Certificate [32]byte
@@ -88,8 +98,9 @@ func Marshal(v any) ([]byte, error) {
 	return c.enc.Marshal(v)
 }
 
-// UnmarshalCanonical decodes b into v, which must point to a struct, and refuses with ErrCBOR what v does not encode to
-// again: other key order, longer heads, unknown or duplicate keys, bytes behind the end.
+// UnmarshalCanonical decodes b, MaxMessage bytes at most and 16 levels deep, into v, which must point to a zero value, and
+// refuses with ErrCBOR what v does not encode to again: other key order, longer heads, indefinite lengths, tags, unknown or
+// duplicate keys, bytes behind the end.
 func UnmarshalCanonical(b []byte, v any) error {
 	if len(b) > MaxMessage {
 		return fmt.Errorf("%w: %d bytes", ErrCBOR, len(b))
@@ -112,13 +123,14 @@ func UnmarshalCanonical(b []byte, v any) error {
 }
 
 func encodeProtected(p Protected) ([]byte, error) {
-	if p.Type == "" {
-		return nil, fmt.Errorf("%w: no type", ErrMessage)
+	if p.Type == "" || len(p.Type) > MaxType || !utf8.ValidString(p.Type) {
+		return nil, fmt.Errorf("%w: the type", ErrMessage)
 	}
 	return Marshal(protectedCBOR{Algorithm, p.Type, p.Certificate[:]})
 }
 
-// ToBeSigned is the Sig_structure ["Signature1", protected, external_aad, payload] (RFC 9052, 4.4).
+// ToBeSigned is the Sig_structure ["Signature1", protected, external_aad, payload] (RFC 9052, 4.4). ErrMessage for a type
+// that cannot be written.
 func ToBeSigned(p Protected, externalAAD string, payload []byte) ([]byte, error) {
 	protected, err := encodeProtected(p)
 	if err != nil {
@@ -151,16 +163,18 @@ func appendBytes(b, s []byte) []byte {
 	return append(b, s...)
 }
 
-// Assemble makes the tagged message: 18([protected, {}, payload, signature]).
+// Assemble makes the tagged message: 18([protected, {}, payload, signature]). ErrMessage for a type that cannot be written,
+// no payload, too large a one, or a signature that is not SignatureSize bytes.
 func Assemble(p Protected, payload, rs []byte) ([]byte, error) {
 	protected, err := encodeProtected(p)
 	if err != nil {
 		return nil, err
 	}
-	if len(payload) == 0 || len(rs) != SignatureSize {
+	b := assemble(protected, payload, rs)
+	if len(payload) == 0 || len(rs) != SignatureSize || len(b) > MaxMessage {
 		return nil, fmt.Errorf("%w: payload of %d, signature of %d bytes", ErrMessage, len(payload), len(rs))
 	}
-	return assemble(protected, payload, rs), nil
+	return b, nil
 }
 
 func assemble(protected, payload, rs []byte) []byte {
@@ -199,7 +213,7 @@ func Parse(b []byte) (*Message, error) {
 	if err := UnmarshalCanonical(m.protected, &p); err != nil {
 		return nil, fmt.Errorf("%w: protected header: %w", ErrMessage, err)
 	}
-	if p.Algorithm != Algorithm || p.Type == "" || len(p.Certificate) != 32 {
+	if p.Algorithm != Algorithm || p.Type == "" || len(p.Type) > MaxType || len(p.Certificate) != 32 {
 		return nil, fmt.Errorf("%w: protected header: algorithm, type or certificate", ErrMessage)
 	}
 	m.Type = p.Type
@@ -215,22 +229,23 @@ func cutBytes(b []byte) (s, rest []byte, ok bool) {
 	if len(b) == 0 || b[0]>>5 != 2 {
 		return nil, nil, false
 	}
-	n, size := int(b[0]&31), 0
-	switch n {
-	case 24, 25, 26:
+	n, size := uint64(b[0]&31), 0
+	switch {
+	case n < 24:
+	case n <= 26:
 		size = 1 << (n - 24)
 		if len(b) < 1+size {
 			return nil, nil, false
 		}
 		n = 0
 		for _, c := range b[1 : 1+size] {
-			n = n<<8 | int(c)
+			n = n<<8 | uint64(c)
 		}
-	case 27, 28, 29, 30, 31:
+	default: // 64 bits, reserved or indefinite
 		return nil, nil, false
 	}
 	b = b[1+size:]
-	if len(b) < n {
+	if uint64(len(b)) < n {
 		return nil, nil, false
 	}
 	return bytes.Clone(b[:n]), b[n:], true
