@@ -86,18 +86,3 @@ func ParseEntries(b []byte, width int) ([][]byte, error) {
 	}
 	return entries, nil
 }
-
-// TileRoot is the root of a perfect subtree: of 1, 2, 4, … or TileWidth neighbouring hashes.
-func TileRoot(hashes [][HashSize]byte) [HashSize]byte {
-	if len(hashes) == 1 {
-		return hashes[0]
-	}
-	row := make([][HashSize]byte, len(hashes)/2)
-	for n := len(hashes); n > 1; n /= 2 {
-		for i := range n / 2 {
-			copy(row[i][:], Hasher{}.HashChildren(hashes[2*i][:], hashes[2*i+1][:]))
-		}
-		hashes = row
-	}
-	return row[0]
-}

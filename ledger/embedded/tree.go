@@ -11,11 +11,8 @@ import (
 	"github.com/transparency-dev/merkle/proof"
 )
 
-// cachedTiles is how many tiles a tree remembers: 8 KB each.
+// cachedTiles is how many tiles a tree remembers: 16 KB each.
 const cachedTiles = 1024
-
-// entriesAtOnce bounds what is read from the store in one go while tiles are rebuilt.
-const entriesAtOnce = 4 * ledger.TileWidth
 
 type tileID struct {
 	level int
@@ -31,11 +28,28 @@ type tree struct {
 	mu        sync.Mutex
 	published uint64 // tiles of this size have been written
 	distrust  bool   // tiles do not agree with the entries: they are not read
-	known     map[tileID][][ledger.HashSize]byte
+	known     map[tileID]*tile
+}
+
+// tile is what is known of one tile: rows[0] are its hashes, from the first, and rows[k] the nodes above each complete
+// group of 2^k of them. Rows only ever grow.
+type tile struct {
+	rows [9][][ledger.HashSize]byte
+}
+
+// grow appends hashes and the nodes that they complete.
+func (t *tile) grow(hashes [][ledger.HashSize]byte) {
+	t.rows[0] = append(t.rows[0], hashes...)
+	for k := 1; k < len(t.rows); k++ {
+		below := t.rows[k-1]
+		for i := len(t.rows[k]); 2*i+1 < len(below); i++ {
+			t.rows[k] = append(t.rows[k], [ledger.HashSize]byte(ledger.Hasher{}.HashChildren(below[2*i][:], below[2*i+1][:])))
+		}
+	}
 }
 
 func newTree(s Store, t Tiles) *tree {
-	return &tree{store: s, tiles: t, known: map[tileID][][ledger.HashSize]byte{}}
+	return &tree{store: s, tiles: t, known: map[tileID]*tile{}}
 }
 
 // setPublished says up to which size tiles can be read.
@@ -61,49 +75,61 @@ func (t *tree) hash(ctx context.Context, id compact.NodeID) ([ledger.HashSize]by
 }
 
 func (t *tree) node(ctx context.Context, id compact.NodeID) ([ledger.HashSize]byte, error) {
-	below := id.Level % 8
-	first := id.Index << below // among the hashes of the tile's level
-	offset, count := int(first%ledger.TileWidth), 1<<below
-	hashes, err := t.tile(ctx, tileID{int(id.Level / 8), first / ledger.TileWidth}, offset+count)
+	row := id.Level % 8
+	first := id.Index << row // among the hashes of the tile's level
+	offset := first % ledger.TileWidth
+	known, err := t.tile(ctx, tileID{int(id.Level / 8), first / ledger.TileWidth}, int(offset)+1<<row)
 	if err != nil {
 		return [ledger.HashSize]byte{}, err
 	}
-	return ledger.TileRoot(hashes[offset : offset+count]), nil
+	return known.rows[row][offset>>row], nil
 }
 
-// tile returns the first width hashes of a tile, or more.
-func (t *tree) tile(ctx context.Context, id tileID, width int) ([][ledger.HashSize]byte, error) {
-	hashes := t.known[id]
-	if len(hashes) >= width {
-		return hashes, nil
+// tile returns a tile of which at least the first width hashes are known.
+func (t *tree) tile(ctx context.Context, id tileID, width int) (*tile, error) {
+	known := t.known[id]
+	if known == nil {
+		known = &tile{}
+		known.grow(t.readTile(ctx, id))
 	}
-	if hashes == nil {
-		hashes = t.readTile(ctx, id)
-	}
-	var err error
-	switch {
-	case len(hashes) >= width:
-	case id.level == 0:
-		hashes, err = t.leaves(ctx, hashes, id.index, width)
-	default:
-		for len(hashes) < width && err == nil {
-			var below [][ledger.HashSize]byte
-			below, err = t.tile(ctx, tileID{id.level - 1, id.index*ledger.TileWidth + uint64(len(hashes))}, ledger.TileWidth)
-			if err == nil {
-				hashes = append(hashes, ledger.TileRoot(below[:ledger.TileWidth]))
-			}
+	if missing := width - len(known.rows[0]); missing > 0 {
+		hashes, err := t.compute(ctx, id, len(known.rows[0]), width)
+		if err != nil {
+			return nil, err
 		}
+		known.grow(hashes)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if len(t.known) >= cachedTiles {
+	if _, there := t.known[id]; !there && len(t.known) >= cachedTiles {
 		for other := range t.known { // any one: proofs walk over all of them alike
 			delete(t.known, other)
 			break
 		}
 	}
-	t.known[id] = hashes
+	t.known[id] = known
+	return known, nil
+}
+
+// compute makes the hashes from … to-1 of a tile from what is below it: from entries, or from full tiles.
+func (t *tree) compute(ctx context.Context, id tileID, from, to int) ([][ledger.HashSize]byte, error) {
+	first := id.index * ledger.TileWidth
+	var hashes [][ledger.HashSize]byte
+	if id.level == 0 {
+		entries, err := readEntries(ctx, t.store, first+uint64(from), first+uint64(to))
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			hashes = append(hashes, ledger.LeafHash(e))
+		}
+		return hashes, nil
+	}
+	for n := from; n < to; n++ {
+		below, err := t.tile(ctx, tileID{id.level - 1, first + uint64(n)}, ledger.TileWidth)
+		if err != nil {
+			return nil, err
+		}
+		hashes = append(hashes, below.rows[8][0])
+	}
 	return hashes, nil
 }
 
@@ -134,20 +160,6 @@ func widthOf(id tileID, size uint64) int {
 		return 0
 	}
 	return int(min(row-before, ledger.TileWidth))
-}
-
-func (t *tree) leaves(ctx context.Context, hashes [][ledger.HashSize]byte, index uint64, width int) ([][ledger.HashSize]byte, error) {
-	first := index * ledger.TileWidth
-	entries, err := readEntries(ctx, t.store, first+uint64(len(hashes)), first+uint64(width))
-	if err != nil {
-		return nil, err
-	}
-	// The cached slice may be in a reader's hands: append to a copy.
-	hashes = append(make([][ledger.HashSize]byte, 0, ledger.TileWidth), hashes...)
-	for _, e := range entries {
-		hashes = append(hashes, ledger.LeafHash(e))
-	}
-	return hashes, nil
 }
 
 func readEntries(ctx context.Context, s Store, from, to uint64) ([][]byte, error) {
@@ -210,12 +222,14 @@ func (t *tree) publish(ctx context.Context, from, to uint64) error {
 
 func (t *tree) publishTile(ctx context.Context, id tileID, width int) error {
 	t.mu.Lock()
-	hashes, err := t.tile(ctx, id, width)
-	t.mu.Unlock()
+	known, err := t.tile(ctx, id, width)
 	if err != nil {
+		t.mu.Unlock()
 		return err
 	}
-	if err := put(ctx, t.tiles, ledger.TilePath(id.level, id.index, width), ledger.EncodeTile(hashes[:width])); err != nil {
+	hashes := ledger.EncodeTile(known.rows[0][:width])
+	t.mu.Unlock()
+	if err := put(ctx, t.tiles, ledger.TilePath(id.level, id.index, width), hashes); err != nil {
 		return err
 	}
 	if id.level > 0 {

@@ -1,0 +1,140 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/elicence/elicence/ledger"
+	"github.com/transparency-dev/merkle/proof"
+)
+
+// Prove returns the inclusion path (RFC 6962, 2.1.1) of an entry in the tree of that size.
+func (s *Sequencer) Prove(ctx context.Context, index, size uint64) ([][]byte, error) {
+	if err := s.covers(ctx, size); err != nil {
+		return nil, err
+	}
+	nodes, err := proof.Inclusion(index, size)
+	if err != nil {
+		return nil, fmt.Errorf("embedded: %w", err)
+	}
+	return s.tree.prove(ctx, nodes)
+}
+
+// Consistency returns the proof (RFC 6962, 2.1.2) that the tree of size to continues that of size from.
+func (s *Sequencer) Consistency(ctx context.Context, from, to uint64) ([][]byte, error) {
+	if err := s.covers(ctx, to); err != nil {
+		return nil, err
+	}
+	nodes, err := proof.Consistency(from, to)
+	if err != nil {
+		return nil, fmt.Errorf("embedded: %w", err)
+	}
+	path, err := s.tree.prove(ctx, nodes)
+	if err != nil {
+		return nil, err
+	}
+	// A damaged tile must not look like a fork to a cosigner: where both roots are known, the proof is tried here first.
+	a, err := s.rootOf(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	b, err := s.rootOf(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	if a != nil && b != nil && proof.VerifyConsistency(ledger.Hasher{}, from, to, path, a, b) != nil {
+		s.tree.onlyEntries()
+		return s.tree.prove(ctx, nodes)
+	}
+	return path, nil
+}
+
+// rootOf returns the root that a checkpoint of that size has, nil if there is no such checkpoint.
+func (s *Sequencer) rootOf(ctx context.Context, size uint64) ([]byte, error) {
+	head, err := s.store.Head(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("embedded: head: %w", err)
+	}
+	body := head.Body
+	if head.Size != size {
+		b, err := s.store.Signed(ctx, size)
+		if err != nil || b == nil {
+			return nil, err
+		}
+		n, err := ledger.ParseNote(b)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		body = n.Body
+	}
+	if body == nil {
+		return nil, nil
+	}
+	c, err := ledger.ParseCheckpoint(body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return c.Root[:], nil
+}
+
+func (s *Sequencer) covers(ctx context.Context, size uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	head, err := s.head(ctx)
+	if err != nil {
+		return err
+	}
+	if size > head.Size {
+		return fmt.Errorf("embedded: the log has %d entries, not %d", head.Size, size)
+	}
+	return nil
+}
+
+// Receipt returns the receipt of an entry from the last published checkpoint. ErrNotPublished if that does not have it.
+func (s *Sequencer) Receipt(ctx context.Context, index uint64) ([]byte, error) {
+	n, err := s.lastSigned(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if n == nil || index >= n.Checkpoint.Size {
+		return nil, fmt.Errorf("%w: entry %d", ErrNotPublished, index)
+	}
+	entries, err := readEntries(ctx, s.store, index, index+1)
+	if err != nil {
+		return nil, err
+	}
+	r := ledger.Receipt{Event: entries[0], Index: index, Note: n}
+	path, err := s.Prove(ctx, index, n.Checkpoint.Size)
+	if err != nil {
+		return nil, err
+	}
+	if r.Path, err = ledger.Hashes(path); err != nil {
+		return nil, err
+	}
+	if r.Included() != nil { // a tile was damaged
+		s.tree.onlyEntries()
+		if path, err = s.Prove(ctx, index, n.Checkpoint.Size); err != nil {
+			return nil, err
+		}
+		if r.Path, err = ledger.Hashes(path); err != nil {
+			return nil, err
+		}
+		if err := r.Included(); err != nil {
+			return nil, fmt.Errorf("%w: entry %d: %w", ErrDamaged, index, err)
+		}
+	}
+	return r.Encode()
+}
+
+// Audited is the log as this sequencer's store and tiles have it, for ledger.Audit. Known, Trust and Progress are the
+// caller's to add.
+func (s *Sequencer) Audited(ctx context.Context) (ledger.Audited, error) {
+	head, err := s.store.Head(ctx)
+	if err != nil {
+		return ledger.Audited{}, fmt.Errorf("embedded: head: %w", err)
+	}
+	return ledger.Audited{
+		Origin: s.origin, Size: head.Size, Body: head.Body,
+		Entries: s.store.Entries, Published: s.store.SignedAfter, Tile: s.tiles.Get,
+	}, nil
+}
