@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -161,11 +162,35 @@ func (a *app) stock(cmd *cobra.Command, as string, roles []access.Role, step fun
 
 // yearRow is one issuer's line of the year table, or the sum.
 type yearRow struct {
-	Name     string            `json:"name"`
-	Table    licence.YearTable `json:"table"`
-	Balanced bool              `json:"balanced"`
-	Problem  string            `json:"problem,omitempty"`
-	Warnings []licence.Finding `json:"warnings,omitempty"`
+	Name     string
+	Table    licence.YearTable
+	Balanced bool
+	Problem  string
+	Warnings []licence.Finding
+}
+
+// MarshalJSON gives the row stable names: programs add these up.
+func (r yearRow) MarshalJSON() ([]byte, error) {
+	type issues struct {
+		First       int `json:"first"`
+		Exchange    int `json:"exchange"`
+		Replacement int `json:"replacement"`
+	}
+	return json.Marshal(struct {
+		Issuer   string            `json:"issuer,omitempty"` // absent in the sum
+		Name     string            `json:"name"`
+		Year     int               `json:"year"`
+		Opening  int               `json:"opening"`
+		Drawn    int               `json:"drawn"`
+		Inside   issues            `json:"inside"`
+		Outside  issues            `json:"outside"`
+		Spoiled  int               `json:"spoiled"`
+		Closing  int               `json:"closing"`
+		Balanced bool              `json:"balanced"`
+		Problem  string            `json:"problem,omitempty"`
+		Warnings []licence.Finding `json:"warnings,omitempty"`
+	}{r.Table.Issuer, r.Name, r.Table.Year, r.Table.Opening, r.Table.Drawn, issues(r.Table.Inside), issues(r.Table.Outside),
+		r.Table.Spoiled, r.Table.Closing, r.Balanced, r.Problem, r.Warnings})
 }
 
 func printYearTables(w io.Writer, rows []yearRow) {
