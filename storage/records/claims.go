@@ -191,7 +191,9 @@ func statusPlace(ctx context.Context, s *session, b issuing.Beginning) (uint64, 
 // Claim implements issuing.Claims. A licence that is issued or parked comes back as it stands: there is nothing to take
 // over.
 func (db *DB) Claim(ctx context.Context, id string, why audit.Entry) (issuing.Licence, error) {
+	var mine int64
 	err := db.write(ctx, func(ctx context.Context, s *session) error {
+		mine = 0
 		var stage issuing.Stage
 		if err := s.scan(ctx, `SELECT stage FROM licences WHERE id = $1`, []any{id}, &stage); err != nil {
 			return absent(err, "licence "+id)
@@ -199,7 +201,7 @@ func (db *DB) Claim(ctx context.Context, id string, why audit.Entry) (issuing.Li
 		if stage != issuing.StageIntent && stage != issuing.StageSigned {
 			return nil
 		}
-		if _, err := s.exec(ctx, `UPDATE licences SET epoch = epoch + 1 WHERE id = $1`, id); err != nil {
+		if err := s.scan(ctx, `UPDATE licences SET epoch = epoch + 1 WHERE id = $1 RETURNING epoch`, []any{id}, &mine); err != nil {
 			return err
 		}
 		return record(ctx, s, why)
@@ -207,7 +209,12 @@ func (db *DB) Claim(ctx context.Context, id string, why audit.Entry) (issuing.Li
 	if err != nil {
 		return issuing.Licence{}, err
 	}
-	return db.ByID(ctx, id)
+	l, err := db.ByID(ctx, id)
+	if mine != 0 {
+		// What is read may be of a later claim: its epoch is not this caller's, who is fenced off by then.
+		l.Epoch = mine
+	}
+	return l, err
 }
 
 // CommitSigned implements issuing.Claims.

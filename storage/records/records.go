@@ -70,6 +70,9 @@ type DB struct {
 	lock   *os.File
 
 	lastEvent atomic.Int64 // µs; of the newest committed event, kept by the writer
+
+	closeOnce sync.Once
+	closeErr  error
 }
 
 var (
@@ -177,6 +180,11 @@ func (db *DB) Index() *envelope.Index { return db.index }
 
 // Close waits for what is being written and closes the file. Calls after it give ErrClosed or an error of the driver.
 func (db *DB) Close() error {
+	db.closeOnce.Do(func() { db.closeErr = db.close() })
+	return db.closeErr
+}
+
+func (db *DB) close() error {
 	var errs []error
 	if db.writer != nil {
 		errs = append(errs, db.writer.close())

@@ -1,0 +1,27 @@
+package records
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/elicence/elicence/storage/records/recordstest"
+)
+
+var engine = recordstest.Engine{
+	Open: func(ctx context.Context, dir string, o recordstest.Options) (recordstest.Records, error) {
+		db, err := Open(ctx, filepath.Join(dir, "records.db"), Options{ReadOnly: o.ReadOnly, KEK: o.KEK, Commit: o.Commit})
+		if err != nil {
+			return nil, err
+		}
+		return db, nil
+	},
+	Locked: ErrLocked, ReadOnly: ErrReadOnly, Sealed: ErrSealed,
+}
+
+func TestMain(m *testing.M) { os.Exit(recordstest.Main(m, engine)) }
+
+func TestSuite(t *testing.T) { recordstest.Run(t, engine) }
+
+func TestKilledProcesses(t *testing.T) { recordstest.Kill(t, engine, 200, 8) }
