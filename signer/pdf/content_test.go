@@ -2,6 +2,8 @@ package pdf
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -73,5 +75,47 @@ func BenchmarkContent(b *testing.B) {
 		if _, err := checkContent(content); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// The list of operators in docs/formats/part.md is the reader's.
+func TestDocumentedOperators(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "..", "docs", "formats", "part.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(b), "<!-- worked: operators -->\n```text\n")
+	table, _, _ := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("the document has no list of operators")
+	}
+	kinds := map[rune]uint32{'n': number, 'a': array, 's': str, 'f': name, 'c': name}
+	at, told := uint8(0), 0
+	for line := range strings.Lines(table) {
+		for heading, where := range map[string]uint8{"outside of text": outside, "inside of text": inText, "both": anywhere} {
+			if after, ok := strings.CutPrefix(line, heading); ok {
+				line, at = after, where
+			}
+		}
+		words := strings.Fields(line)
+		for i := 0; i+1 < len(words); i += 2 {
+			operands := uint32(0)
+			for _, k := range words[i+1] {
+				switch k {
+				case '-':
+				case 'p':
+					operands = name<<4 | dictionary
+				default:
+					operands = operands<<4 | kinds[k]
+				}
+			}
+			if op, ok := operators[words[i]]; !ok || op != (operator{operands, at}) {
+				t.Errorf("%s %s is told, the reader has %+v", words[i], words[i+1], op)
+			}
+			told++
+		}
+	}
+	if told != len(operators) {
+		t.Errorf("%d operators are told, the reader has %d", told, len(operators))
 	}
 }
