@@ -111,7 +111,11 @@ func TestDocumentedBytes(t *testing.T) {
 	}
 	fmt.Fprintf(&b, "\nSM3 of the signed message  %x, %d bytes\n", sm3.Sum(message), len(message))
 	fmt.Fprintf(&b, "r                          %x\ns                          %x\n", m.Signature[:32], m.Signature[32:])
-	fmt.Fprintf(&b, "public key, x              %064x\npublic key, y              %064x\n", cert.PublicKey().X, cert.PublicKey().Y)
+	spki, err := pki.MarshalPublicKey(cert.PublicKey()) // it ends with x and y
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(&b, "public key, x              %x\npublic key, y              %x\n", spki[len(spki)-64:len(spki)-32], spki[len(spki)-32:])
 	hold(t, "credential", b.String())
 
 	b.Reset()

@@ -15,6 +15,7 @@ import (
 	"github.com/elicence/elicence/signer/cms"
 	"github.com/elicence/elicence/signer/credential"
 	"github.com/elicence/elicence/signer/pdf"
+	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/signer/signertest"
 )
 
@@ -167,9 +168,12 @@ func worked(tb testing.TB, file []byte) string {
 	}
 	line("\nr", "%x", s.RS[:32])
 	line("s", "%x", s.RS[32:])
-	x, y := s.Path[0].PublicKey().X, s.Path[0].PublicKey().Y
-	line("public key, x", "%064x", x)
-	line("public key, y", "%064x", y)
+	spki, err := pki.MarshalPublicKey(s.Path[0].PublicKey()) // it ends with x and y
+	if err != nil {
+		tb.Fatal(err)
+	}
+	line("public key, x", "%x", spki[len(spki)-64:len(spki)-32])
+	line("public key, y", "%x", spki[len(spki)-32:])
 	fmt.Fprintf(&b, "\nlicence.json\n%s\n", d.LicenceJSON)
 	return b.String()
 }
