@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
 	"math/big"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -389,5 +393,38 @@ func BenchmarkParse(b *testing.B) {
 		if _, err := trust.Parse(file); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// OpenSSL is the second judge: with nothing but the file and docs/formats/trust.md it finds the signature good.
+func TestOpenSSLAgrees(t *testing.T) {
+	s := verifytest.New(t, "trust")
+	file := s.TrustFile(nil)
+	content, rest, err := signedjson.Split(trust.Format, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var signature struct {
+		Algorithm        string `json:"algorithm"`
+		PublicKey, Value []byte
+	}
+	if err := json.Unmarshal(rest, &signature); err != nil {
+		t.Fatal(err)
+	}
+	der, err := pki.SignatureDER(signature.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	for name, b := range map[string][]byte{"message": append([]byte("elicence/trust/1\n"), content...), "signature": der,
+		"key.pem": pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: signature.PublicKey})} {
+		if err := os.WriteFile(filepath.Join(folder, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	judge := exec.Command("openssl", "dgst", "-sm3", "-verify", "key.pem", "-sigopt", "distid:1234567812345678", "-signature", "signature", "message")
+	judge.Dir = folder
+	if out, err := judge.CombinedOutput(); err != nil || !strings.Contains(string(out), "Verified OK") {
+		t.Errorf("openssl: %v: %s", err, out)
 	}
 }
