@@ -11,7 +11,11 @@ import (
 	"github.com/elicence/elicence/access"
 	"github.com/elicence/elicence/hsm/softkey"
 	"github.com/elicence/elicence/issuing"
+	"github.com/elicence/elicence/ledger"
+	"github.com/elicence/elicence/ledger/embedded"
 	"github.com/elicence/elicence/licence"
+	"github.com/elicence/elicence/storage/envelope"
+	"github.com/elicence/elicence/storage/objects"
 	"github.com/elicence/elicence/storage/records"
 	"github.com/elicence/elicence/templates"
 )
@@ -76,8 +80,15 @@ func classify(err error) (int, string) {
 	case errors.Is(err, licence.ErrRefused), errors.Is(err, licence.ErrState), errors.Is(err, issuing.ErrRefusedByContract),
 		errors.Is(err, issuing.ErrEvidence), errors.Is(err, licence.ErrNotFound), errors.Is(err, licence.ErrClock),
 		errors.Is(err, access.ErrRole), errors.Is(err, access.ErrPassphrase), errors.Is(err, access.ErrUnknownPerson),
-		errors.Is(err, licence.ErrSamePerson), errors.Is(err, licence.ErrOtherDraft):
+		errors.Is(err, licence.ErrSamePerson), errors.Is(err, licence.ErrOtherDraft), errors.Is(err, licence.ErrSpoiled),
+		errors.Is(err, templates.ErrTooLong), errors.Is(err, embedded.ErrClock), errors.Is(err, ledger.ErrCosignerClock):
 		return exitNo, ""
+	case errors.Is(err, softkey.ErrNoKey), errors.Is(err, softkey.ErrState):
+		return exitNo, "see the keys with: elicence key list"
+	case errors.Is(err, ledger.ErrRollback), errors.Is(err, ledger.ErrFork):
+		return exitNo, "the records are not those that the cosigners have signed for: put back the newest backup, and find out who changed them; compare with: elicence ledger audit"
+	case errors.Is(err, embedded.ErrNotPublished):
+		return exitNo, "have the newest checkpoint cosigned with: elicence ledger cosign"
 	case errors.Is(err, issuing.ErrStale), errors.Is(err, issuing.ErrFenced):
 		return exitUnavailable, "somebody else moved it meanwhile: look again, then repeat the command"
 	case errors.Is(err, records.ErrLocked):
@@ -86,6 +97,10 @@ func classify(err error) (int, string) {
 		return exitUnavailable, "give the right passphrase with --passphrase-file or $ELICENCE_PASSPHRASE"
 	case errors.Is(err, softkey.ErrKeystore), errors.Is(err, issuing.ErrKey):
 		return exitUnavailable, "put the organisation's keystore file back from its backup; without it nothing can be signed, and nothing was consumed"
+	case errors.Is(err, records.ErrSealed), errors.Is(err, objects.ErrDamaged), errors.Is(err, embedded.ErrDamaged), errors.Is(err, envelope.ErrOpen):
+		return exitUnavailable, "the folder is damaged or mixed with another one: put it back whole from its backup"
+	case errors.Is(err, records.ErrVersion):
+		return exitUnavailable, "use the program version that these records belong to, or run a writing command with this one, which brings older records forward"
 	case errors.Is(err, licence.ErrUnavailable), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EROFS),
 		errors.Is(err, os.ErrPermission):
 		return exitUnavailable, "make the folder writable and free some space, then repeat the command: it goes on where it stopped"
