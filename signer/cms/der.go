@@ -247,10 +247,11 @@ func parseAttributes(attrs []byte) (a attributes, err error) {
 		return fail()
 	}
 	tag, when, _ := signingTime.any()
-	ok := false
-	if a.time, ok = decodeTime(tag, when); !ok || !signingTime.done() {
+	at, ok := decodeTime(tag, when)
+	if !ok || !signingTime.done() {
 		return fail()
 	}
+	a.time = at
 	digest := messageDigest.take(tagOctetString)
 	if len(digest) != len(a.digest) || !messageDigest.done() {
 		return fail()

@@ -119,7 +119,7 @@ func checkContent(b []byte) (used uses, err error) {
 	)
 	fail := func(at int, what string) (uses, error) { return 0, fmt.Errorf("%w, byte %d: %s", errContent, at, what) }
 	for i := 0; i < len(b); {
-		kind := uint32(0)
+		var kind uint32
 		from := i
 		switch c := b[i]; classes[c] {
 		case space:

@@ -240,7 +240,7 @@ func (r *reader) signature(n int, d *Document) (signed moment, err error) {
 // rangesWidth is the room for three offsets behind "/ByteRange[0 ".
 const rangesWidth = 32
 
-var errContents = errors.New("Contents is not a CMS in lower-case hex with zeros behind it")
+var errContents = errors.New("no CMS in lower-case hex with zeros behind it")
 
 // unhex reads Contents: one DER SEQUENCE, and only the digit 0 behind it. The CMS itself is read by package cms.
 func unhex(contents []byte) ([]byte, error) {

@@ -64,7 +64,7 @@ func pieces(base, file []byte) (out []piece) {
 	for i := 0; i < len(file); {
 		from, ok := 0, false
 		if i+block <= len(file) {
-			from, ok = at[string(file[i:i+block])], true
+			from = at[string(file[i:i+block])]
 			ok = bytes.Equal(base[from:from+block], file[i:i+block])
 		}
 		if !ok {
