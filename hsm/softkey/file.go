@@ -190,10 +190,11 @@ func (k *Keystore) encode() ([]byte, error) {
 	for _, e := range k.keys {
 		d := described{Label: e.Label, Purpose: e.Purpose, State: e.State, Created: e.Created}
 		if e.Public != nil {
-			d.Public = make([]byte, 65)
-			d.Public[0] = 4
-			e.Public.X.FillBytes(d.Public[1:33])
-			e.Public.Y.FillBytes(d.Public[33:])
+			point, err := sm2.PublicKeyToECDH(e.Public)
+			if err != nil {
+				return nil, fmt.Errorf("softkey: %w", err)
+			}
+			d.Public = point.Bytes()
 		}
 		h.Keys = append(h.Keys, d)
 		secrets = append(secrets, e.secret...)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emmansun/gmsm/sm2"
 	tjfoc "github.com/tjfoc/gmsm/sm2"
 
 	"github.com/elicence/elicence/hsm/hsmtest"
@@ -94,7 +95,10 @@ func TestASecondLibraryAgrees(t *testing.T) {
 	must(t, k.Generate("a", purpose.Events, now, rand.Reader))
 	key, err := k.Key("a")
 	must(t, err)
-	public := &tjfoc.PublicKey{Curve: tjfoc.P256Sm2(), X: key.Public().X, Y: key.Public().Y}
+	point, err := sm2.PublicKeyToECDH(key.Public())
+	must(t, err)
+	b := point.Bytes()
+	public := &tjfoc.PublicKey{Curve: tjfoc.P256Sm2(), X: new(big.Int).SetBytes(b[1:33]), Y: new(big.Int).SetBytes(b[33:])}
 	for n := range 50 {
 		m := hsmtest.Message(purpose.Event, n)
 		rs, err := key.Sign(t.Context(), purpose.Event, m)

@@ -27,14 +27,6 @@ const SignatureSize = 64
 // MaxMessage bounds what Parse looks at, in bytes.
 const MaxMessage = 1 << 20
 
-// Header labels. headerCertificate is private: x5t (RFC 9360) names a digest algorithm by an IANA number, and SM3 has
-// none there.
-const (
-	headerAlgorithm   = 1
-	headerType        = 16 // typ, RFC 9596
-	headerCertificate = -65537
-)
-
 // tagSign1 is COSE_Sign1's CBOR tag.
 const tagSign1 = 18
 
@@ -55,6 +47,8 @@ type Protected struct {
 	Certificate [32]byte
 }
 
+// protectedCBOR by header labels: alg, typ (RFC 9596) and a private one, since x5t (RFC 9360) names a digest algorithm by
+// an IANA number, and SM3 has none there.
 type protectedCBOR struct {
 	Algorithm   int64  `cbor:"1,keyasint"`
 	Type        string `cbor:"16,keyasint"`
@@ -85,7 +79,7 @@ var modes = sync.OnceValues(func() (codec, error) {
 	}
 	dec, err := cbor.DecOptions{DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden,
 		MaxNestedLevels: 16, MaxArrayElements: 65536, MaxMapPairs: 4096, UTF8: cbor.UTF8RejectInvalid,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField, IntDec: cbor.IntDecConvertSigned, TagsMd: cbor.TagsForbidden}.DecMode()
+		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField, IntDec: cbor.IntDecConvertSignedOrFail, TagsMd: cbor.TagsForbidden}.DecMode()
 	return codec{enc, dec}, err
 })
 

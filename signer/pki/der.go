@@ -72,7 +72,11 @@ func canonical(tag cbasn1.Tag, v []byte) bool {
 	case cbasn1.BOOLEAN:
 		return len(v) == 1 && (v[0] == 0 || v[0] == 0xff)
 	case cbasn1.INTEGER, cbasn1.ENUM:
-		return len(v) > 0 && (len(v) == 1 || !(v[0] == 0 && v[1]&0x80 == 0 || v[0] == 0xff && v[1]&0x80 != 0))
+		if len(v) < 2 {
+			return len(v) == 1
+		}
+		superfluous := v[0] == 0 && v[1]&0x80 == 0 || v[0] == 0xff && v[1]&0x80 != 0
+		return !superfluous
 	case cbasn1.BIT_STRING:
 		if len(v) == 0 || v[0] > 7 || len(v) == 1 && v[0] != 0 {
 			return false

@@ -2,7 +2,6 @@ package pki_test
 
 import (
 	"bytes"
-	"crypto/ecdsa"
 	"encoding/asn1"
 	"encoding/pem"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
 
 	"github.com/elicence/elicence/signer/pki"
@@ -261,7 +261,8 @@ func TestEncodingASN1ReadsTheSameCertificate(t *testing.T) {
 	rs := append(sig.R.FillBytes(make([]byte, 32)), sig.S.FillBytes(make([]byte, 32))...)
 	must(t, pki.VerifyRS(s.caKey.Public(), v.TBS.Raw, rs))
 	point := v.TBS.Key.Point.Bytes
-	pub := &ecdsa.PublicKey{Curve: s.leafKey.Public().Curve, X: new(big.Int).SetBytes(point[1:33]), Y: new(big.Int).SetBytes(point[33:])}
+	pub, err := sm2.NewPublicKey(point)
+	must(t, err)
 	if !pub.Equal(s.leaf.PublicKey()) || !bytes.Equal(v.TBS.Issuer.FullBytes, s.ca.SubjectDN()) || v.TBS.Serial.Cmp(s.leaf.SerialNumber()) != 0 ||
 		!v.TBS.Validity.From.Equal(s.leaf.NotBefore()) || !v.TBS.Validity.To.Equal(s.leaf.NotAfter()) || v.TBS.Version != 2 {
 		t.Error("two readers read two certificates")

@@ -76,7 +76,7 @@ func (s *search) extend(path []*Certificate) []*Certificate {
 			if !s.signed(last, root, len(path)-1) {
 				continue
 			}
-			full = append(path, root)
+			full = append(full, root)
 		}
 		if i := slices.IndexFunc(full, func(c *Certificate) bool { return !c.validAt(s.at) }); i < 0 {
 			return full

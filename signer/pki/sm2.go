@@ -77,8 +77,11 @@ func SignatureRS(der []byte) ([]byte, error) {
 
 // MarshalPublicKey returns the DER SubjectPublicKeyInfo: 91 bytes. ErrPublicKey if pub is no point of the SM2 curve.
 func MarshalPublicKey(pub *ecdsa.PublicKey) ([]byte, error) {
-	if !isSM2(pub) || !pub.Curve.IsOnCurve(pub.X, pub.Y) {
+	if !isSM2(pub) {
 		return nil, ErrPublicKey
+	}
+	if _, err := sm2.PublicKeyToECDH(pub); err != nil { // smx509 writes any pair of numbers
+		return nil, fmt.Errorf("%w: %w", ErrPublicKey, err)
 	}
 	return smx509.MarshalPKIXPublicKey(pub)
 }
@@ -107,7 +110,9 @@ func ParsePublicKey(der []byte) (*ecdsa.PublicKey, error) {
 	return pub, nil
 }
 
+// isSM2 keeps keys away from the library that would make it panic.
 func isSM2(pub *ecdsa.PublicKey) bool {
+	//nolint:staticcheck // there is no other way to see that the coordinates are missing
 	return pub != nil && pub.Curve == sm2.P256() && pub.X != nil && pub.Y != nil && pub.X.Sign() >= 0 && pub.Y.Sign() >= 0
 }
 

@@ -28,11 +28,20 @@ func hexBytes(t testing.TB, s string) []byte {
 	return b
 }
 
+// theirs is the same key for tjfoc/gmsm.
+func theirs(t testing.TB, pub *ecdsa.PublicKey) *tjfoc.PublicKey {
+	t.Helper()
+	point, err := sm2.PublicKeyToECDH(pub)
+	must(t, err)
+	b := point.Bytes()
+	return &tjfoc.PublicKey{Curve: tjfoc.P256Sm2(), X: new(big.Int).SetBytes(b[1:33]), Y: new(big.Int).SetBytes(b[33:])}
+}
+
 // GB/T 32918.5-2017, annex A.2: the standard's own example on the recommended curve.
 func TestTheExampleOfTheStandard(t *testing.T) {
-	pub := &ecdsa.PublicKey{Curve: sm2.P256(),
-		X: new(big.Int).SetBytes(hexBytes(t, "09F9DF311E5421A150DD7D161E4BC5C672179FAD1833FC076BB08FF356F35020")),
-		Y: new(big.Int).SetBytes(hexBytes(t, "CCEA490CE26775A52DC6EA718CC1AA600AED05FBF35E084A6632F6072DA9AD13"))}
+	pub, err := sm2.NewPublicKey(hexBytes(t, "0409F9DF311E5421A150DD7D161E4BC5C672179FAD1833FC076BB08FF356F35020"+
+		"CCEA490CE26775A52DC6EA718CC1AA600AED05FBF35E084A6632F6072DA9AD13"))
+	must(t, err)
 	rs := hexBytes(t, "F5A03B0648D2C4630EEAC513E1BB81A15944DA3827D5B74143AC7EACEEE720B3"+
 		"B1B6AA29DF212FD8763182BC0D421CA1BB9038FD1F7F42D4840B69C485BBC1AA")
 	must(t, pki.VerifyRS(pub, []byte("message digest"), rs))
@@ -48,22 +57,21 @@ func TestTheForgeryIsRefused(t *testing.T) {
 	if v.Expect != "invalid" || v.ID != signerID {
 		t.Fatalf("not the vector: %+v", v)
 	}
-	x, y := new(big.Int).SetBytes(hexBytes(t, v.PublicX)), new(big.Int).SetBytes(hexBytes(t, v.PublicY))
+	pub, err := sm2.NewPublicKey(hexBytes(t, "04"+v.PublicX+v.PublicY))
+	if err != nil {
+		t.Fatalf("the key is no point of the curve, the vector would be refused for that: %v", err)
+	}
 	r, s := hexBytes(t, v.R), hexBytes(t, v.S)
-	if !tjfoc.Sm2Verify(&tjfoc.PublicKey{Curve: tjfoc.P256Sm2(), X: x, Y: y}, []byte(v.Message), []byte(v.ID),
+	if !tjfoc.Sm2Verify(theirs(t, pub), []byte(v.Message), []byte(v.ID),
 		new(big.Int).SetBytes(r), new(big.Int).SetBytes(s)) {
 		t.Error("the vector no longer shows what it is kept for: tjfoc/gmsm refuses it too")
-	}
-	pub := &ecdsa.PublicKey{Curve: sm2.P256(), X: x, Y: y}
-	if !pub.Curve.IsOnCurve(x, y) {
-		t.Fatal("the key is no point of the curve: the vector would be refused for that")
 	}
 	wantError(t, pki.VerifyRS(pub, []byte(v.Message), append(r, s...)), pki.ErrSignature)
 }
 
 func TestBothLibrariesAgree(t *testing.T) {
 	k := newKey(t, "agree", purpose.Events)
-	theirs := &tjfoc.PublicKey{Curve: tjfoc.P256Sm2(), X: k.Public().X, Y: k.Public().Y}
+	same := theirs(t, k.Public())
 	for n := range 100 {
 		message := bytes.Repeat([]byte{byte(n)}, n*7+1)
 		if ours := sm3.Sum(message); !bytes.Equal(ours[:], tjfocsm3.Sm3Sum(message)) {
@@ -72,13 +80,14 @@ func TestBothLibrariesAgree(t *testing.T) {
 		rs, err := k.sign(message)
 		must(t, err)
 		must(t, pki.VerifyRS(k.Public(), message, rs))
-		if !tjfoc.Sm2Verify(theirs, message, []byte(signerID), new(big.Int).SetBytes(rs[:32]), new(big.Int).SetBytes(rs[32:])) {
+		if !tjfoc.Sm2Verify(same, message, []byte(signerID), new(big.Int).SetBytes(rs[:32]), new(big.Int).SetBytes(rs[32:])) {
 			t.Fatalf("message %d: tjfoc/gmsm refuses ours", n)
 		}
 	}
 	their, err := tjfoc.GenerateKey(rand.Reader)
 	must(t, err)
-	pub := &ecdsa.PublicKey{Curve: sm2.P256(), X: their.X, Y: their.Y}
+	pub, err := sm2.NewPublicKey(append([]byte{4}, append(their.X.FillBytes(make([]byte, 32)), their.Y.FillBytes(make([]byte, 32))...)...))
+	must(t, err)
 	for n := range 100 {
 		message := bytes.Repeat([]byte{byte(n)}, n*7)
 		r, s, err := tjfoc.Sm2Sign(their, message, []byte(signerID), rand.Reader)
@@ -116,19 +125,18 @@ func TestNothingButAGoodSignatureVerifies(t *testing.T) {
 	for i := range good {
 		wantError(t, pki.VerifyRS(pub, message, flipped(good, i)), pki.ErrSignature)
 	}
-	off := *pub
-	off.Y = new(big.Int).Add(pub.Y, big.NewInt(1))
-	beyond := *pub
-	beyond.X = new(big.Int).Add(pub.X, sm2.P256().Params().P)
-	negative := *pub
-	negative.Y = new(big.Int).Neg(pub.Y)
-	huge := *pub
-	huge.X = new(big.Int).Lsh(pub.X, 300)
+	point := theirs(t, pub)
+	unchecked := func(x, y *big.Int) *ecdsa.PublicKey {
+		return &ecdsa.PublicKey{Curve: sm2.P256(), X: x, Y: y} //nolint:staticcheck // keys that no library makes
+	}
 	other := *pub
 	other.Curve = elliptic.P256()
 	for name, bad := range map[string]*ecdsa.PublicKey{"no key": nil, "an empty key": {}, "a key without point": {Curve: sm2.P256()},
-		"off the curve": &off, "beyond the field": &beyond, "negative": &negative, "huge": &huge, "another curve": &other,
-		"zero": {Curve: sm2.P256(), X: zero, Y: zero}, "another key": newKey(t, "another", purpose.Events).Public()} {
+		"off the curve":    unchecked(point.X, new(big.Int).Add(point.Y, big.NewInt(1))),
+		"beyond the field": unchecked(new(big.Int).Add(point.X, sm2.P256().Params().P), point.Y),
+		"negative":         unchecked(point.X, new(big.Int).Neg(point.Y)),
+		"huge":             unchecked(new(big.Int).Lsh(point.X, 300), point.Y),
+		"zero":             unchecked(zero, zero), "another curve": &other, "another key": newKey(t, "another", purpose.Events).Public()} {
 		t.Run(name, func(t *testing.T) {
 			wantError(t, pki.VerifyRS(bad, message, good), pki.ErrSignature)
 			if name == "another key" {
@@ -249,7 +257,7 @@ func BenchmarkSecondOpinion(b *testing.B) {
 	message := make([]byte, 600)
 	rs, err := k.sign(message)
 	must(b, err)
-	pub := &tjfoc.PublicKey{Curve: tjfoc.P256Sm2(), X: k.Public().X, Y: k.Public().Y}
+	pub := theirs(b, k.Public())
 	r, s := new(big.Int).SetBytes(rs[:32]), new(big.Int).SetBytes(rs[32:])
 	for b.Loop() {
 		if !tjfoc.Sm2Verify(pub, message, []byte(signerID), r, s) {

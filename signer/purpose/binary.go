@@ -178,8 +178,13 @@ func checkRevocations(m []byte) string {
 		!skipAlgorithm(&tbs) || !tbs.SkipASN1(cbasn1.SEQUENCE) {
 		return "not a TBSCertList of version 2, signed with SM2 and SM3"
 	}
-	if !skipTime(&tbs) || !skipTime(&tbs) || !tbs.SkipOptionalASN1(cbasn1.SEQUENCE) {
-		return "thisUpdate and nextUpdate are needed"
+	for range 2 {
+		if !skipTime(&tbs) {
+			return "thisUpdate and nextUpdate are needed"
+		}
+	}
+	if !tbs.SkipOptionalASN1(cbasn1.SEQUENCE) {
+		return "broken entries"
 	}
 	if !tbs.ReadASN1(&extensions, last) || !tbs.Empty() || !extensions.SkipASN1(cbasn1.SEQUENCE) || !extensions.Empty() {
 		return "no extensions, or something behind them"
