@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -123,13 +124,9 @@ func (c *Cosigner) Cosign(ctx context.Context, note []byte, consistency Consiste
 	if err != nil {
 		return nil, err
 	}
-	kept := n.Lines[:0:0]
-	for _, l := range n.Lines { // a line of ours that does not verify is replaced
-		if l.Name != line.Name || l.KeyID != line.KeyID {
-			kept = append(kept, l)
-		}
-	}
-	n.Lines = append(kept, line)
+	// A line of ours that does not verify is replaced.
+	n.Lines = slices.DeleteFunc(n.Lines, func(l Line) bool { return l.Name == line.Name && l.KeyID == line.KeyID })
+	n.Lines = append(n.Lines, line)
 	if len(n.Lines) > MaxSignatures {
 		return nil, fmt.Errorf("%w: %d signature lines", ErrNote, len(n.Lines))
 	}

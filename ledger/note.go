@@ -58,15 +58,20 @@ type Line struct {
 }
 
 // KeyID names a key on signature lines: the first four bytes, big-endian, of SM3(name ‖ 0x0A ‖ 0xFF ‖ type ‖ 0x04 ‖ X ‖ Y).
-// It only finds the line; the signature is what counts.
+// It only finds the line; the signature is what counts. A key that is not SM2 has the id 0 and verifies nothing.
 func KeyID(name, signatureType string, public *ecdsa.PublicKey) uint32 {
+	spki, err := pki.MarshalPublicKey(public)
+	if err != nil {
+		return 0
+	}
 	h := sm3.New()
-	h.Write([]byte(name + "\n\xff" + signatureType + "\x04"))
-	var coordinate [32]byte
-	h.Write(public.X.FillBytes(coordinate[:]))
-	h.Write(public.Y.FillBytes(coordinate[:]))
+	h.Write([]byte(name + "\n\xff" + signatureType))
+	h.Write(spki[len(spki)-pointSize:]) // SubjectPublicKeyInfo ends with the point (RFC 5480, 2.2)
 	return binary.BigEndian.Uint32(h.Sum(nil))
 }
+
+// pointSize is that of an uncompressed point on SM2's curve: 0x04 ‖ X ‖ Y.
+const pointSize = 65
 
 const dash = "\u2014 "
 

@@ -71,14 +71,14 @@ func parseEvent(b []byte) (*Signed, *Refusal) {
 		return nil, refuse(RuleTooLarge)
 	}
 	m, err := cose.Parse(b)
-	if err != nil || m.Protected.Type != Type {
+	if err != nil || m.Type != Type {
 		return nil, refuse(RuleMalformed)
 	}
 	e, r := parse(m.Payload)
 	if r != nil {
 		return nil, r
 	}
-	return &Signed{Event: e, Certificate: m.Protected.Certificate, Bytes: b, Hash: Hash(b), message: m}, nil
+	return &Signed{Event: e, Certificate: m.Certificate, Bytes: b, Hash: Hash(b), message: m}, nil
 }
 
 // Verify checks the signature with the certificate that the event names. It says nothing about whether that certificate

@@ -237,7 +237,7 @@ func (l *Licence) Then(by Organisation, e contract.Event) []byte {
 	return l.Last()
 }
 
-// HandOver, Accept, Reject, Register, Revoke and SupersededBy are the usual steps.
+// HandOver offers the counterfoil.
 func (l *Licence) HandOver(by, to Organisation) []byte {
 	return l.Then(by, contract.Event{Kind: contract.HandedOver, Part: "counterfoil", Counterparty: to.Code})
 }
