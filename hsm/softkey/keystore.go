@@ -19,6 +19,7 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -142,7 +143,7 @@ func (k *Keystore) setPassphrase(passphrase []byte, random io.Reader) error {
 	if _, err := io.ReadFull(random, salt); err != nil {
 		return fmt.Errorf("softkey: salt: %w", err)
 	}
-	key, err := derive(passphrase, salt, k.n)
+	key, err := derive(nil, passphrase, salt, k.n)
 	if err != nil {
 		return err
 	}
@@ -164,16 +165,34 @@ func checkCost(n int) error {
 	return nil
 }
 
-func derive(passphrase, salt []byte, n int) ([]byte, error) {
+// deriving admits one derivation at a time in this process, whatever the number of keystores: each needs 128 MB, which
+// many workers that each open an organisation's keystore would multiply.
+var deriving = make(chan struct{}, 1)
+
+var errWaiting = errors.New("softkey: gave up waiting")
+
+// derive gives up with errWaiting if done is closed first; nil waits for ever.
+func derive(done <-chan struct{}, passphrase, salt []byte, n int) ([]byte, error) {
+	select {
+	case deriving <- struct{}{}:
+	case <-done:
+		return nil, errWaiting
+	}
+	defer func() { <-deriving }()
 	key, err := scrypt.Key(passphrase, salt, n, costR, costP, sm4Secret)
 	if err != nil {
 		return nil, fmt.Errorf("softkey: %w", err)
+	}
+	if n == costN {
+		// Left to itself the collector keeps these 128 MB until the next derivation has taken another 128.
+		debug.FreeOSMemory()
 	}
 	return key, nil
 }
 
 // Open reads a keystore. ErrKeystore when the file is missing (then with fs.ErrNotExist), damaged or none; ErrPassphrase
-// when it does not open. It costs one scrypt. ctx is looked at before that, not while it runs.
+// when it does not open. It costs one scrypt, of which one runs at a time; ctx ends the waiting for it, not the scrypt
+// itself.
 func Open(ctx context.Context, path string, passphrase []byte) (*Keystore, error) {
 	b, err := readFile(path)
 	if err != nil {
@@ -186,7 +205,10 @@ func Open(ctx context.Context, path string, passphrase []byte) (*Keystore, error
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	key, err := derive(passphrase, f.header.Salt, f.header.N)
+	key, err := derive(ctx.Done(), passphrase, f.header.Salt, f.header.N)
+	if errors.Is(err, errWaiting) {
+		return nil, ctx.Err()
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -308,6 +309,35 @@ func TestTheCostIsThatOfTheArchitecture(t *testing.T) {
 	for _, n := range []int{0, 1, 3, 1 << 18, -2} {
 		_, err := softkey.Create(path+"-other", []byte("one"), rand.Reader, softkey.WithTestCost(n))
 		wantError(t, err, softkey.ErrKeystore)
+	}
+}
+
+// Forty organisations have forty keystores, which workers open side by side.
+func TestOpeningManyKeystoresStaysSmall(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.keystore")
+	k, err := softkey.Create(path, []byte("one"), rand.Reader)
+	must(t, err)
+	k.Close()
+	errs := make(chan error, 3)
+	for range cap(errs) {
+		go func() {
+			k, err := softkey.Open(context.Background(), path, []byte("one"))
+			if err == nil {
+				k.Close()
+			}
+			errs <- err
+		}()
+	}
+	for range cap(errs) {
+		must(t, <-errs)
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	if m.HeapSys > 200<<20 {
+		t.Errorf("the heap grew to %d MB", m.HeapSys>>20)
+	}
+	if m.HeapReleased < 100<<20 {
+		t.Errorf("only %d of %d MB went back to the system", m.HeapReleased>>20, m.HeapSys>>20)
 	}
 }
 
