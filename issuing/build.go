@@ -102,7 +102,7 @@ func (s *Service) sign(ctx context.Context, l *Licence) ([]part, error) {
 		if err := s.check(ctx, file); err != nil {
 			return nil, fmt.Errorf("%w: self-check of %s: %w", ErrEvidence, name, err)
 		}
-		ps.SM3, ps.Size = sm3Sum(file), int64(len(file))
+		ps.SM3, ps.Size = s.memo.Sum(file), int64(len(file))
 		built[i].name = name
 		built[i].object, built[i].stored, err = s.vault.Seal(ctx, DataKey{ID: l.DataKeyID, Wrapped: l.DataKey}, l.ID, nonce, file)
 		if err != nil {
@@ -144,7 +144,7 @@ func (s *Service) rebuild(ctx context.Context, l *Licence) ([]part, error) {
 		if err != nil {
 			return nil, err
 		}
-		if sm3Sum(file) != recorded.SM3 {
+		if s.memo.Sum(file) != recorded.SM3 {
 			for _, ps := range l.Signatures.Parts {
 				l.Signatures.Abandoned = append(l.Signatures.Abandoned, ps.Address)
 			}
@@ -198,7 +198,7 @@ func (s *Service) page(l Licence, p plan, cred []byte) templates.Part {
 }
 
 func (s *Service) attributes(l Licence, u *templates.Unsigned, path []*pki.Certificate) ([]byte, error) {
-	digest := pdf.Digest(u.File, u.ContentsAt, u.ContentsLen)
+	digest := s.memo.Sum(u.File[:u.ContentsAt], u.File[u.ContentsAt+u.ContentsLen:])
 	return cms.SignedAttributes(digest, l.SigningTime, path)
 }
 
@@ -255,7 +255,7 @@ func (s *Service) Part(ctx context.Context, l Licence, name string) ([]byte, err
 		if err != nil {
 			return nil, fmt.Errorf("part %s of %s: %w", name, l.Number, err)
 		}
-		if sm3Sum(plain) != p.SM3 {
+		if s.memo.Sum(plain) != p.SM3 {
 			return nil, fmt.Errorf("part %s of %s: %w: the stored file is not the signed one", name, l.Number, ErrEvidence)
 		}
 		return plain, nil

@@ -11,6 +11,7 @@ import (
 	"github.com/elicence/elicence/licence"
 	"github.com/elicence/elicence/signer"
 	"github.com/elicence/elicence/signer/cms"
+	"github.com/elicence/elicence/signer/digest"
 	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/signer/purpose"
 	"github.com/elicence/elicence/templates"
@@ -97,6 +98,7 @@ type Service struct {
 	now      Clock
 	random   io.Reader
 	config   Config
+	memo     digest.Memo // parts of one type begin alike
 }
 
 // Needs are the parts of a Service, all needed but Random.

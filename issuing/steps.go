@@ -14,8 +14,6 @@ import (
 	"github.com/emmansun/gmsm/sm3"
 )
 
-func sm3Sum(b []byte) [32]byte { return sm3.Sum(b) }
-
 // partSalt is random to everybody without the seed and different for each part, so that the holder of one part cannot
 // test guesses about the other.
 func partSalt(seed [32]byte, part string) [32]byte {

@@ -49,7 +49,7 @@ func (x *run) receipt(file, text []byte) {
 		return
 	}
 	e := &signed.Event
-	commitment := credential.PartCommitment(x.part.PartSalt, sm3.Sum(file), x.part.Identifier, x.part.Part)
+	commitment := credential.PartCommitment(x.part.PartSalt, x.v.memo.Sum(file), x.part.Identifier, x.part.Part)
 	switch {
 	case e.Kind != contract.Issued || e.Handle != x.part.Handle:
 		x.noProof("回执属于另一份证照", "the receipt is another licence's", "event", digest(signed.Hash))

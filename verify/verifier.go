@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/elicence/elicence/signer/pdf"
+	digests "github.com/elicence/elicence/signer/digest"
 	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/verify/status"
 	"github.com/elicence/elicence/verify/trust"
@@ -51,6 +52,8 @@ type Verifier struct {
 	head   Trust
 	status *trust.Entry // the certificate of the list, nil if the list cannot be used for anybody
 	stale  Sentence     // why not
+
+	memo digests.Memo // parts of one type begin alike
 
 	mu          sync.Mutex
 	chains      map[[32]byte]*chain   // by SM3 of the certificate; nil: listed, but without a path to a root

@@ -233,7 +233,7 @@ func (r *reader) signature(n int, d *Document) (signed moment, err error) {
 	}
 	d.Room = len(contents) / 2
 	d.SignedAt = signed.time
-	d.Digest = Digest(r.file, from, to-from)
+	d.Digest = r.memo.Sum(r.file[:from], r.file[to:])
 	return signed, nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+
+	"github.com/elicence/elicence/signer/digest"
 )
 
 // reader reads one file at a time.
@@ -16,6 +18,7 @@ type reader struct {
 	content []byte // of one page stream
 	seen    [8]seenContent
 	oldest  int
+	memo    digest.Memo
 }
 
 func (r *reader) read(file []byte) (*Document, error) {
