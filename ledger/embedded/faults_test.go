@@ -212,8 +212,18 @@ func (o oddHead) Head(ctx context.Context) (embedded.Head, error) {
 
 func TestDamagedHeadStopsTheLog(t *testing.T) {
 	w := newWorld(t)
-	published(t, w)
+	submit(t, w.open(), w.Founding()...)
+	earlier, err := w.store.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := w.open()
+	for range 293 {
+		submit(t, s, w.Issue(w.Hospital).Last())
+	}
+	ledgertest.Publish(t, w.World, s, t.TempDir())
 	for name, change := range map[string]func(*embedded.Head){
+		"an earlier one": func(h *embedded.Head) { *h = earlier },
 		"no body":        func(h *embedded.Head) { h.Body = nil },
 		"another size":   func(h *embedded.Head) { h.Size-- },
 		"size 0":         func(h *embedded.Head) { h.Size = 0 },
@@ -231,7 +241,7 @@ func TestDamagedHeadStopsTheLog(t *testing.T) {
 	if err := w.store.PutSigned(t.Context(), 300, []byte("noise")); err != nil {
 		t.Fatal(err)
 	}
-	s := w.open()
+	s = w.open()
 	if _, err := s.Checkpoint(t.Context()); !errors.Is(err, embedded.ErrDamaged) {
 		t.Errorf("a signed checkpoint that is noise: %v", err)
 	}

@@ -256,8 +256,19 @@ func matches(edge *compact.Range, body []byte) error {
 	return nil
 }
 
-// head reads the Store's head and, once, up to where tiles were published.
+// head reads the Store's head and, once, up to where tiles were published. What was published is read first: another
+// process may append in between, but a log never gets shorter than a checkpoint that was signed.
 func (s *Sequencer) head(ctx context.Context) (Head, error) {
+	var published uint64
+	if !s.ready {
+		last, err := s.lastSigned(ctx)
+		if err != nil {
+			return Head{}, err
+		}
+		if last != nil {
+			published = last.Checkpoint.Size
+		}
+	}
 	head, err := s.store.Head(ctx)
 	if err != nil {
 		return Head{}, fmt.Errorf("embedded: head: %w", err)
@@ -271,14 +282,11 @@ func (s *Sequencer) head(ctx context.Context) (Head, error) {
 			return Head{}, fmt.Errorf("%w: the head is not a checkpoint of %s with %d entries", ErrDamaged, s.origin, head.Size)
 		}
 	}
+	if published > head.Size {
+		return Head{}, fmt.Errorf("%w: %d entries, and a signed checkpoint of %d", ErrDamaged, head.Size, published)
+	}
 	if !s.ready {
-		last, err := s.lastSigned(ctx)
-		if err != nil {
-			return Head{}, err
-		}
-		if last != nil {
-			s.tree.setPublished(last.Checkpoint.Size)
-		}
+		s.tree.setPublished(published)
 		s.ready = true
 	}
 	return head, nil
