@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/elicence/elicence/signer/pdf"
 	digests "github.com/elicence/elicence/signer/digest"
+	"github.com/elicence/elicence/signer/pdf"
 	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/verify/status"
 	"github.com/elicence/elicence/verify/trust"
@@ -53,7 +53,7 @@ type Verifier struct {
 	status *trust.Entry // the certificate of the list, nil if the list cannot be used for anybody
 	stale  Sentence     // why not
 
-	memo digests.Memo // parts of one type begin alike
+	memo digests.Memo // digests of whole files, for receipts: parts of one type begin alike
 
 	mu          sync.Mutex
 	chains      map[[32]byte]*chain   // by SM3 of the certificate; nil: listed, but without a path to a root
