@@ -52,12 +52,20 @@ func SignatureDER(rs []byte) ([]byte, error) {
 	if len(rs) != 64 {
 		return nil, fmt.Errorf("%w: %d bytes", ErrSignature, len(rs))
 	}
-	var b cryptobyte.Builder
-	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1BigInt(new(big.Int).SetBytes(rs[:32]))
-		b.AddASN1BigInt(new(big.Int).SetBytes(rs[32:]))
-	})
-	return b.Bytes()
+	b := append(make([]byte, 0, 72), 0x30, 0) // the length, always below 128, is filled in last
+	for _, half := range [][]byte{rs[:32], rs[32:]} {
+		for len(half) > 1 && half[0] == 0 {
+			half = half[1:]
+		}
+		if half[0]&0x80 != 0 {
+			b = append(b, 2, byte(len(half)+1), 0)
+		} else {
+			b = append(b, 2, byte(len(half)))
+		}
+		b = append(b, half...)
+	}
+	b[1] = byte(len(b) - 2)
+	return b, nil
 }
 
 // SignatureRS is the way back; ErrSignature for any DER that SignatureDER would not write of positive numbers.
