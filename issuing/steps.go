@@ -3,6 +3,7 @@ package issuing
 import (
 	"context"
 	"crypto/hmac"
+	"errors"
 	"fmt"
 	"time"
 
@@ -142,7 +143,12 @@ func (s *Service) step(ctx context.Context, l Licence, e contract.Event, at time
 	}
 	e.Version, e.Handle, e.Previous, e.Time = contract.Version, l.Handle, last.Hash, at.UnixMicro()
 	if refusal := view.Judge(e, contract.OrganisationKind(actor.Kind)); refusal != nil {
-		return nil, fmt.Errorf("%w: %s: %s / %s", ErrRefusedByContract, refusal.Rule, refusal.ZH, refusal.EN)
+		return nil, refused(refusal)
+	}
+	if e.Kind == contract.HandedOver {
+		if err := s.judgeReceiver(ctx, e.Counterparty); err != nil {
+			return nil, err
+		}
 	}
 	event, err := s.event(ctx, l, e, [32]byte{}, last.Sequence+1)
 	if err != nil {
@@ -151,6 +157,29 @@ func (s *Service) step(ctx context.Context, l Licence, e contract.Event, at time
 	return &Step{
 		Licence: l.ID, Previous: last.Hash, Event: event, Audit: s.entry(who, string(e.Kind), l.ID),
 	}, nil
+}
+
+func refused(r *contract.Refusal) error { return fmt.Errorf("%w: %w", ErrRefusedByContract, r) }
+
+// judgeReceiver asks of the receiver what the ledger will ask, which alone knows who is enrolled: a part that is offered
+// to nobody who can take it must not look handed over until the ledger says no.
+func (s *Service) judgeReceiver(ctx context.Context, code string) error {
+	rule := contract.RuleReceiverKind
+	o, err := s.register.Organisation(ctx, code)
+	switch {
+	case errors.Is(err, licence.ErrNotFound):
+		rule = contract.RuleReceiverNotEnrolled
+	case err != nil:
+		return err
+	case contract.OrganisationKind(o.Kind) == contract.Archive:
+		return nil
+	}
+	for _, r := range contract.Rules() {
+		if r.Rule == rule {
+			return refused(&r)
+		}
+	}
+	return fmt.Errorf("%w: %s", ErrRefusedByContract, rule)
 }
 
 // supersede ends the old licence in the transaction that issues the new one.
