@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -104,10 +103,8 @@ func (g *log) catchUp(ctx context.Context) error {
 
 // follow sequences while a batch runs. Cosigning waits for catchUp: one checkpoint at the end is enough.
 func (g *log) follow(ctx context.Context) error {
-	if err := g.open(ctx); err != nil {
-		if errors.Is(err, context.Canceled) {
-			return nil
-		}
+	// A batch that is over before the keys are open must not leave them half open for the cosigning that comes after.
+	if err := g.open(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
 	tick := time.NewTicker(followInterval)
