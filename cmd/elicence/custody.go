@@ -46,6 +46,7 @@ type stepOutcome struct {
 	Outcome string `json:"outcome"` // done or refused
 	Event   string `json:"event,omitempty"`
 	Error   string `json:"error,omitempty"`
+	hash    [32]byte
 }
 
 // custodyCommands are the steps that organisations take with an issued licence.
@@ -239,12 +240,23 @@ func (a *app) steps(ctx context.Context, as string, roles []access.Role, numbers
 			o.Outcome, o.Error = "refused", err.Error()
 			refused++
 		} else {
-			o.Step, o.Event = event.Kind, fmt.Sprintf("%x", event.Hash)
+			o.Step, o.Event, o.hash = event.Kind, fmt.Sprintf("%x", event.Hash), event.Hash
 		}
 		outcomes = append(outcomes, o)
 	}
 	if err := i.ledger.catchUp(ctx); err != nil {
 		fmt.Fprintf(a.stderr, "elicence: recorded; the ledger lags behind: %v\n", err)
+	} else {
+		// The ledger judges again and knows more: what it refused has not happened.
+		for n := range outcomes {
+			o := &outcomes[n]
+			if _, sequenced, err := i.db.IndexOf(ctx, o.hash); err != nil {
+				return err
+			} else if o.Outcome == "done" && !sequenced {
+				o.Outcome, o.Error = "refused", "账本拒绝了这一步 / the ledger refused it"
+				refused++
+			}
+		}
 	}
 	if after != nil {
 		if err := after(ctx, i); err != nil {
