@@ -342,8 +342,11 @@ func (d *demo) forgeries(ctx context.Context, lines []string) error {
 		}
 		return timed(item, func() error {
 			_, err := d.app.offlineVerifier(path, pin.String(), "", 7*24*time.Hour)
+			if err == nil {
+				return errors.New("a self-made trust file was not refused")
+			}
 			if !errors.Is(err, trust.ErrPin) {
-				return fmt.Errorf("a self-made trust file was not refused: %v", err)
+				return fmt.Errorf("a self-made trust file was refused for another reason: %w", err)
 			}
 			d.tour.Forgeries = append(d.tour.Forgeries, forgery{Name: "自制的信任名录", NameEN: "a self-made trust file", File: "forged/self-made-trust.json",
 				Refused: true, Verdict: "不是所认定的运营方签发，拒绝使用", VerdictEN: err.Error()})

@@ -50,15 +50,6 @@ func usage(format string, v ...any) error {
 	return &failure{code: exitUsage, cause: fmt.Errorf(format, v...)}
 }
 
-func advise(err error, do string) error {
-	if err == nil {
-		return nil
-	}
-	f := &failure{cause: err, do: do}
-	f.code, _ = classify(err)
-	return f
-}
-
 // classify is the one table from sentinel to exit code and advice.
 func classify(err error) (int, string) {
 	var f *failure
