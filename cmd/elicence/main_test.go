@@ -52,14 +52,19 @@ type called struct {
 	stdout, stderr string
 }
 
-// call runs one command in this process, with an environment that holds nothing and this clock.
-func call(ctx context.Context, data string, now func() time.Time, args ...string) called {
-	var out, errs bytes.Buffer
-	a := &app{
-		stdin: strings.NewReader(""), stdout: &out, stderr: &errs, environment: func(string) string { return "" }, now: now,
+// appAt is the program in this process, with an environment that holds nothing.
+func appAt(data string, now func() time.Time, out, errs io.Writer) *app {
+	return &app{
+		stdin: strings.NewReader(""), stdout: out, stderr: errs, environment: func(string) string { return "" }, now: now, data: data,
 		// The cost stands in each keystore file, so that the real program opens these, too.
 		keystores: []softkey.Option{softkey.WithTestCost(1 << 10)},
 	}
+}
+
+// call runs one command in this process by this clock.
+func call(ctx context.Context, data string, now func() time.Time, args ...string) called {
+	var out, errs bytes.Buffer
+	a := appAt(data, now, &out, &errs)
 	root := a.command()
 	root.SetArgs(append([]string{"--data", data}, args...))
 	root.SetOut(&out)
@@ -78,10 +83,17 @@ func must(t *testing.T, data string, args ...string) string {
 	return c.stdout
 }
 
+// smallScheme is the demonstration's cast with two hospitals and one county agency: all that stories need.
+func smallScheme() scheme {
+	s := demonstrationScheme()
+	s.hospitals, s.agencies = s.hospitals[:2], s.agencies[:1]
+	return s
+}
+
 func makeFresh() (string, error) {
 	data := filepath.Join(folder, "fresh")
-	if c := call(context.Background(), data, systemClock, "init"); c.code != exitYes {
-		return "", fmt.Errorf("init: %s", c.stderr)
+	if err := appAt(data, systemClock, io.Discard, io.Discard).initialise(context.Background(), smallScheme()); err != nil {
+		return "", fmt.Errorf("init: %w", err)
 	}
 	return data, nil
 }
@@ -147,6 +159,14 @@ func births(from, count int, institution string) ([]string, error) {
 			return nil, err
 		}
 		m["institution"] = institution
+		// Births outside institutions belong to the county agencies, and only these.
+		child := m["child"].(map[string]any)
+		switch outside := child["placeType"] == "home" || child["placeType"] == "other"; {
+		case institution == demonstrationScheme().agencies[0].Code:
+			child["placeType"] = "home"
+		case outside:
+			child["placeType"] = "hospital"
+		}
 		again, err := json.Marshal(m)
 		if err != nil {
 			return nil, err

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"image/png"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/makiuchi-d/gozxing"
+	"github.com/makiuchi-d/gozxing/qrcode"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -35,11 +38,12 @@ func TestStories(t *testing.T) {
 			e.Setenv("CITY", s.cityArchive.Code)
 			e.Setenv("DISTRICT", s.districtArchive.Code)
 			e.Setenv("OPERATOR", s.operator.Code)
+			e.Setenv("LONG", strings.Repeat("长", 120))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"installation": installationCommand, "births": birthsCommand, "exits": exitsCommand, "json": jsonCommand,
-			"keep": keepCommand, "flip": flipCommand,
+			"keep": keepCommand, "flip": flipCommand, "scan": scanCommand,
 		},
 	})
 }
@@ -169,4 +173,21 @@ func flipCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	b[at] ^= 1
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o644))
+}
+
+// scanCommand reads the QR code in a picture of a page, as a phone would: "scan NAME FILE.png".
+func scanCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: scan NAME FILE.png")
+	}
+	f, err := os.Open(ts.MkAbs(args[1]))
+	ts.Check(err)
+	defer f.Close()
+	picture, err := png.Decode(f)
+	ts.Check(err)
+	bitmap, err := gozxing.NewBinaryBitmapFromImage(picture)
+	ts.Check(err)
+	found, err := qrcode.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true})
+	ts.Check(err)
+	ts.Setenv(args[0], found.GetText())
 }
