@@ -384,6 +384,65 @@ func moduleOf(spec *ast.ImportSpec, modules []string) string {
 	return ""
 }
 
+// arrows reads the table of docs/architecture.md: folder → folders that it may import.
+func arrows(t *testing.T) map[string][]string {
+	t.Helper()
+	_, table, _ := strings.Cut(read(t, "docs/architecture.md"), "| folder | may import |\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	may := map[string][]string{}
+	for line := range strings.Lines(table) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 4 {
+			t.Fatalf("not a row of the arrows' table: %s", line)
+		}
+		var to []string
+		for _, m := range codeSpan.FindAllStringSubmatch(cells[2], -1) {
+			to = append(to, m[1])
+		}
+		for _, m := range codeSpan.FindAllStringSubmatch(cells[1], -1) {
+			may[m[1]] = append(to, m[1])
+		}
+	}
+	if len(may) < 10 {
+		t.Fatal("docs/architecture.md has lost its table of arrows")
+	}
+	return may
+}
+
+func within(folder, of string) bool { return folder == of || strings.HasPrefix(folder, of+"/") }
+
+// TestArrowsAreAsDrawn holds the table of arrows to what the packages import.
+func TestArrowsAreAsDrawn(t *testing.T) {
+	may := arrows(t)
+	wires := regexp.MustCompile(`^cmd/`)
+	for _, name := range files(t, ".go") {
+		folder := path.Dir(name)
+		if strings.HasSuffix(name, "_test.go") || strings.HasSuffix(folder, "test") || strings.Contains(name, "/testdata/") || wires.MatchString(name) {
+			continue
+		}
+		row := ""
+		for of := range may {
+			if within(folder, of) && len(of) > len(row) {
+				row = of
+			}
+		}
+		if row == "" {
+			t.Errorf("%s is in no row of the arrows' table", folder)
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", name), nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range f.Imports {
+			to, ours := strings.CutPrefix(strings.Trim(spec.Path.Value, `"`), module+"/")
+			if ours && !slices.ContainsFunc(may[row], func(of string) bool { return within(to, of) }) {
+				t.Errorf("%s imports %s, and no arrow leads from %s there", name, to, row)
+			}
+		}
+	}
+}
+
 // TestDecisionsAreNumberedAndListed: numbers have no gap, titles repeat them, and the list names every file.
 func TestDecisionsAreNumberedAndListed(t *testing.T) {
 	list := read(t, "docs/decisions/README.md")
