@@ -26,6 +26,9 @@ type Issued struct {
 // *templates.MissingGlyph, ErrKey: nothing was consumed. Any other error after the intent names the licence, whose
 // number is kept and which Resume finishes.
 func (s *Service) Issue(ctx context.Context, a licence.Approved, who audit.Entry) (Issued, error) {
+	if l, ok, err := s.answered(ctx, a.Draft()); ok || err != nil {
+		return Issued{Licence: l}, err
+	}
 	begin, err := s.prepare(ctx, a, who)
 	if err != nil {
 		return Issued{}, err
@@ -50,6 +53,28 @@ func (s *Service) Issue(ctx context.Context, a licence.Approved, who audit.Entry
 		return Issued{}, fmt.Errorf("licence %s keeps its number and can be finished later: %w", l.Number, err)
 	}
 	return Issued{Licence: l, Fresh: fresh}, nil
+}
+
+// answered finds the licence that an exchange or replacement has been answered with. Begin would find it, too, but not
+// before the checks of the licence that it has ended by now.
+func (s *Service) answered(ctx context.Context, d licence.Draft) (Licence, bool, error) {
+	if d.Replaces() == "" {
+		return Licence{}, false, nil
+	}
+	found, err := s.records.ByBusinessID(ctx, d.Issuer().Code, d.BusinessID())
+	if err != nil {
+		return Licence{}, false, err
+	}
+	for _, l := range found {
+		if l.Kind != d.Kind() || l.Replaces != d.Replaces() || l.Stage != StageIssued {
+			continue
+		}
+		if l.RequestDigest != d.Digest() {
+			return Licence{}, false, fmt.Errorf("%w: the business id names licence %s with other content", licence.ErrConflict, l.Number)
+		}
+		return l, true, nil
+	}
+	return Licence{}, false, nil
 }
 
 // Resume finishes one licence that an earlier process left at intent or signed. It is the way that Issue itself takes.

@@ -52,8 +52,8 @@ type batchPeople func(raw []byte) (issuer licence.Organisation, clerk, approver 
 // broken: store, device or database. Such a stop loses nothing; the same file again goes on.
 type batch struct {
 	service *issuing.Service
-	// replaced finds the licence that a request replaces and whether its matter is registered.
-	replaced func(ctx context.Context, number string) (*licence.Replaced, bool, error)
+	// replaced finds the licence that the request with this business id replaces and whether its matter is registered.
+	replaced func(ctx context.Context, number, businessID string) (*licence.Replaced, bool, error)
 	types    func(name string) (*licence.Type, error)
 	people   batchPeople
 	who      audit.Entry
@@ -167,7 +167,7 @@ func (b *batch) one(ctx context.Context, n int, raw []byte) (line batchLine, fat
 		fail(context.Cause(ctx))
 		return line, nil
 	}
-	typ, replaces, err := b.headOf(raw)
+	typ, head, err := b.headOf(raw)
 	if err != nil {
 		line.Outcome = "refused"
 		fail(err)
@@ -180,11 +180,14 @@ func (b *batch) one(ctx context.Context, n int, raw []byte) (line batchLine, fat
 		return line, nil
 	}
 	in := licence.Input{Raw: raw, Issuer: issuer, Now: b.now(), Strict: b.strict, Clerk: clerk}
-	if replaces != "" {
-		if in.Replaced, in.Registered, err = b.replaced(ctx, replaces); err != nil {
-			line.Outcome = "refused"
+	if head.Replaces != "" {
+		if in.Replaced, in.Registered, err = b.replaced(ctx, head.Replaces, head.BusinessID); err != nil {
 			fail(err)
-			return line, nil
+			if code, _ := classify(err); code == exitNo {
+				line.Outcome = "refused"
+				return line, nil
+			}
+			return line, err
 		}
 	}
 	draft, findings, err := licence.Check(typ, in)
@@ -221,17 +224,20 @@ func (b *batch) one(ctx context.Context, n int, raw []byte) (line batchLine, fat
 	return line, nil
 }
 
-// headOf reads what decides how the rest is read: the type, and the licence that is to be replaced.
-func (b *batch) headOf(raw []byte) (typ *licence.Type, replaces string, err error) {
-	var head struct {
-		LicenceType string `json:"licenceType"`
-		Replaces    string `json:"replaces"`
+// head is what decides how the rest of a request is read: the type, and what it replaces.
+type head struct {
+	LicenceType string `json:"licenceType"`
+	Replaces    string `json:"replaces"`
+	BusinessID  string `json:"businessId"`
+}
+
+func (b *batch) headOf(raw []byte) (*licence.Type, head, error) {
+	var h head
+	if err := json.Unmarshal(raw, &h); err != nil {
+		return nil, h, fmt.Errorf("%w: 不是一个 JSON 对象 / the line is not one JSON object", licence.ErrRefused)
 	}
-	if err := json.Unmarshal(raw, &head); err != nil {
-		return nil, "", fmt.Errorf("%w: 不是一个 JSON 对象 / the line is not one JSON object", licence.ErrRefused)
-	}
-	typ, err = b.types(head.LicenceType)
-	return typ, head.Replaces, err
+	typ, err := b.types(h.LicenceType)
+	return typ, h, err
 }
 
 // openReport makes the report file; an existing one is not overwritten silently half way.

@@ -159,8 +159,9 @@ func mergePatch(target, patch map[string]any) {
 	}
 }
 
-// replaced tells the checks about the licence that a request replaces; nil when this installation does not know it.
-func (i *installation) replaced(ctx context.Context, number string) (*licence.Replaced, bool, error) {
+// replaced tells the checks about the licence that a request replaces. One that this very request has ended already, in
+// a run whose answer was lost, counts as standing: the request is answered again, not refused.
+func (i *installation) replaced(ctx context.Context, number, businessID string) (*licence.Replaced, bool, error) {
 	old, err := i.db.ByNumber(ctx, number)
 	if err != nil {
 		return nil, false, fmt.Errorf("%s: %w", number, err)
@@ -181,7 +182,13 @@ func (i *installation) replaced(ctx context.Context, number string) (*licence.Re
 	case issuing.Revoked:
 		state = licence.Revoked
 	case issuing.Superseded:
-		state = licence.Superseded
+		next, err := i.db.ByNumber(ctx, old.ReplacedBy)
+		if err != nil {
+			return nil, false, err
+		}
+		if next.BusinessID != businessID {
+			state = licence.Superseded
+		}
 	case issuing.InForce:
 	}
 	return &licence.Replaced{Number: number, Type: old.Type, State: state, Document: recorded.Document}, view.Registered != "", nil
