@@ -41,6 +41,11 @@ func draws(b string) func(w *workshop) {
 	}
 }
 
+// shared does to the first piece of page content, which all parts of a type share, what f does to the last.
+func shared(f func(w *workshop)) func(w *workshop) {
+	return func(w *workshop) { w.first = true; f(w) }
+}
+
 func attacks() []attack {
 	return []attack{
 		{"open-action", "a script that runs when the file is opened", func(w *workshop) {
@@ -199,6 +204,7 @@ func attacks() []attack {
 		{"nested-states", "a hundred graphics states", draws(strings.Repeat("q ", 100) + strings.Repeat("Q ", 100))},
 		{"operand-at-end", "an operand without operator", draws("0\n")},
 		{"content-comment", "a comment in the page content", draws("% hidden\n")},
+		{"shared-content", "a colour that the output intent does not cover, in what all parts share", shared(draws("0 0 0 1 k\n"))},
 		{"ranges-shorter", "a signature that leaves the end of the file out", func(w *workshop) {
 			w.ranges = func(from, to, size int) string {
 				return fmt.Sprintf("0 %-32s", fmt.Sprintf("%d %d %d", from, to, size-to-7))

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -234,4 +235,28 @@ func writeFile(tb testing.TB, path string, b []byte) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		tb.Fatal(err)
 	}
+}
+
+// Readers keep what they have seen of page content. What one has seen must not leak into what another says.
+func TestReadersAtOnce(t *testing.T) {
+	chain := signertest.NewChain(t, "样例")
+	set := load(t)
+	good := [][]byte{small(t, chain).file, issue(t, set, chain, 0, 0).file, issue(t, set, chain, 1, 1).file}
+	bad := takeApart(t, small(t, chain))
+	shared(draws("0 0 0 1 k\n"))(bad)
+	refused := bad.build()
+	var wait sync.WaitGroup
+	for range 8 {
+		wait.Go(func() {
+			for i := range 30 {
+				if err := check(good[i%len(good)]); err != nil {
+					t.Error(err)
+				}
+				if _, err := pdf.Read(refused); !errors.Is(err, pdf.ErrStructure) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wait.Wait()
 }

@@ -31,6 +31,7 @@ type workshop struct {
 	tail    string // behind everything
 	ranges  func(from, to, size int) string
 	hex     func(contents []byte)
+	first   bool
 }
 
 func takeApart(tb testing.TB, m made) *workshop {
@@ -198,14 +199,14 @@ func (w *workshop) build() []byte {
 	return out
 }
 
-// content returns the number of the page's last content stream.
+// content returns the number of the page's last content stream, or of its first.
 func (w *workshop) content() int {
 	w.tb.Helper()
-	m := regexp.MustCompile(`/Contents\[\d+ 0 R (\d+) 0 R\]`).FindStringSubmatch(w.objects[w.find(pageWord)-1])
+	m := regexp.MustCompile(`/Contents\[(\d+) 0 R (\d+) 0 R\]`).FindStringSubmatch(w.objects[w.find(pageWord)-1])
 	if m == nil {
 		w.tb.Fatal("the page has other contents than two")
 	}
 	n := 0
-	_, _ = fmt.Sscan(m[1], &n)
+	_, _ = fmt.Sscan(m[map[bool]int{true: 1, false: 2}[w.first]], &n)
 	return n
 }
