@@ -181,6 +181,9 @@ func (a *app) caCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if revoked == nil {
+				revoked = []revocation{} // a list, for programs
+			}
 			chain := []keyView{viewOf(certified{"", "root", i.chain.root})}
 			for _, k := range i.chain.intermediates {
 				chain = append(chain, viewOf(certified{"", "issuing", k}))
