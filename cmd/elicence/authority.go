@@ -139,6 +139,8 @@ func (a *authority) revocations() ([]revocation, error) {
 	return list, json.Unmarshal(b, &list)
 }
 
+var errRevokedAlready = errors.New("it is revoked already")
+
 // revoke adds a certificate to the list and publishes a new CRL. Reasons: keyCompromise, superseded, cessationOfOperation.
 func (a *authority) revoke(ctx context.Context, c *pki.Certificate, reason string, at time.Time) error {
 	list, err := a.revocations()
@@ -148,7 +150,7 @@ func (a *authority) revoke(ctx context.Context, c *pki.Certificate, reason strin
 	serial := c.SerialNumber().String()
 	for _, r := range list {
 		if r.Serial == serial {
-			return fmt.Errorf("certificate %s is revoked already", serial)
+			return fmt.Errorf("certificate %s: %w", serial, errRevokedAlready)
 		}
 	}
 	list = append(list, revocation{serial, at.UTC().Truncate(time.Second), reason})

@@ -18,6 +18,7 @@ import (
 	"github.com/elicence/elicence/storage/objects"
 	"github.com/elicence/elicence/storage/records"
 	"github.com/elicence/elicence/templates"
+	"github.com/elicence/elicence/verify/trust"
 )
 
 // Exit codes of every command.
@@ -78,6 +79,10 @@ func classify(err error) (int, string) {
 		return exitNo, "see the keys with: elicence key list"
 	case errors.Is(err, ledger.ErrRollback), errors.Is(err, ledger.ErrFork):
 		return exitNo, "the records are not those that the cosigners have signed for: put back the newest backup, and find out who changed them; compare with: elicence ledger audit"
+	case errors.Is(err, trust.ErrPin), errors.Is(err, trust.ErrFormat), errors.Is(err, trust.ErrSignature):
+		return exitNo, "publish/trust.json is not what this installation's operator signed: put it back from its backup, and find out who changed it"
+	case errors.Is(err, errRevokedAlready), errors.Is(err, errNoCertificate):
+		return exitNo, "see them with: elicence ca show"
 	case errors.Is(err, embedded.ErrNotPublished):
 		return exitNo, "have the newest checkpoint cosigned with: elicence ledger cosign"
 	case errors.Is(err, issuing.ErrStale), errors.Is(err, issuing.ErrFenced):
