@@ -22,7 +22,8 @@ import (
 // Installations that tests copy. Making one costs seconds, so each is made once, when it is first asked for.
 var (
 	folder string // of what is made once
-	fresh  = sync.OnceValues(makeFresh)
+	fresh  = sync.OnceValues(func() (string, error) { return makeFresh("fresh") })
+	other  = sync.OnceValues(func() (string, error) { return makeFresh("other") })
 	issued = sync.OnceValues(makeIssued)
 )
 
@@ -90,8 +91,8 @@ func smallScheme() scheme {
 	return s
 }
 
-func makeFresh() (string, error) {
-	data := filepath.Join(folder, "fresh")
+func makeFresh(name string) (string, error) {
+	data := filepath.Join(folder, name)
 	if err := appAt(data, systemClock, io.Discard, io.Discard).initialise(context.Background(), smallScheme()); err != nil {
 		return "", fmt.Errorf("init: %w", err)
 	}

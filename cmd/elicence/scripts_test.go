@@ -68,11 +68,12 @@ func exitsCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// installationCommand puts a copy of a ready installation at $WORK/data: "fresh", or "issued" with twelve births.
+// installationCommand puts a copy of a ready installation at $WORK/data: "fresh", "issued", which has twelve births, or
+// "other", somebody else's.
 func installationCommand(ts *testscript.TestScript, neg bool, args []string) {
-	made := map[string]func() (string, error){"fresh": fresh, "issued": issued}
+	made := map[string]func() (string, error){"fresh": fresh, "issued": issued, "other": other}
 	if neg || len(args) != 1 || made[args[0]] == nil {
-		ts.Fatalf("usage: installation fresh|issued")
+		ts.Fatalf("usage: installation fresh|issued|other")
 	}
 	from, err := made[args[0]]()
 	ts.Check(err)
@@ -99,7 +100,7 @@ func birthsCommand(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // jsonCommand holds a stream or file to being one JSON value: "json stdout", or "json stdout PATH PATTERN" for a value
-// in it, with a path like 0.status (".#" counts). "! json" says that the value is not there or does not match.
+// in it, with a path like 0.status (length counts). "! json" says that the value is not there or does not match.
 func jsonCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 && len(args) != 3 {
 		ts.Fatalf("usage: [!] json stdout|stderr|FILE [PATH PATTERN]")
@@ -140,7 +141,7 @@ func lookUp(v any, path string) (string, error) {
 			}
 			v = next
 		case []any:
-			if step == "#" {
+			if step == "length" {
 				v = len(at)
 				continue
 			}
