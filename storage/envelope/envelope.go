@@ -143,3 +143,25 @@ func (l localKEK) Unwrap(_ context.Context, wrapped, aad []byte) ([]byte, error)
 	}
 	return plain, nil
 }
+
+// either unwraps with whichever of two keys fits.
+type either struct{ current, former KEK }
+
+// Either is the KEK of a rotation that is under way: it wraps with current, and unwraps what either of the two wrapped.
+func Either(current, former KEK) KEK { return either{current, former} }
+
+func (e either) Wrap(ctx context.Context, plain, aad []byte) ([]byte, error) {
+	return e.current.Wrap(ctx, plain, aad)
+}
+
+func (e either) Unwrap(ctx context.Context, wrapped, aad []byte) ([]byte, error) {
+	plain, err := e.current.Unwrap(ctx, wrapped, aad)
+	if err == nil {
+		return plain, nil
+	}
+	plain, second := e.former.Unwrap(ctx, wrapped, aad)
+	if second != nil {
+		return nil, errors.Join(err, second)
+	}
+	return plain, nil
+}

@@ -160,7 +160,17 @@ func TestWrappedKeys(t *testing.T) {
 	if got := must[[]byte](t)(OpenObject(again, "k1", [32]byte{}, stored)); string(got) != "part" {
 		t.Fatalf("after rewrapping: %q", got)
 	}
+	during := Either(next, old)
+	for _, w := range [][]byte{wrapped, rewrapped, must[[]byte](t)(WrapKey(ctx, during, "k1", k))} {
+		if got := must[*DataKey](t)(UnwrapKey(ctx, during, "k1", w)); got.raw != k.raw {
+			t.Error("a key is lost during rotation")
+		}
+	}
+	if _, err := UnwrapKey(ctx, next, "k1", must[[]byte](t)(WrapKey(ctx, during, "k1", k))); err != nil {
+		t.Errorf("during rotation the former key still wraps: %v", err)
+	}
 	for name, err := range map[string]error{
+		"neither":             second(UnwrapKey(ctx, during, "k2", wrapped)),
 		"another id":          second(UnwrapKey(ctx, old, "k2", wrapped)),
 		"the old wrapping":    second(UnwrapKey(ctx, next, "k1", wrapped)),
 		"the new by the old":  second(UnwrapKey(ctx, old, "k1", rewrapped)),

@@ -88,8 +88,11 @@ func (l *sealedLicence) scan(r *sql.Rows) error {
 	return err
 }
 
-// unseal opens the personal columns.
+// unseal opens the personal columns; those of an erased licence stay empty.
 func (db *DB) unseal(ctx context.Context, l *sealedLicence) (issuing.Licence, error) {
+	if len(l.DataKey) == 0 {
+		return l.Licence, nil
+	}
 	k, err := db.dataKey(ctx, l.DataKeyID, l.DataKey)
 	if err != nil {
 		return issuing.Licence{}, err

@@ -147,14 +147,15 @@ func (db *DB) openForWriting(ctx context.Context) error {
 	return db.takeSpool(ctx)
 }
 
+const readIndexKey = `SELECT value FROM installation WHERE name = 'index-key'`
+
 // openIndex unwraps the key of the search tags; the first writer with a KEK makes it.
 func (db *DB) openIndex(ctx context.Context) error {
 	if db.options.KEK == nil {
 		return nil
 	}
-	const read = `SELECT value FROM installation WHERE name = 'index-key'`
 	var wrapped []byte
-	err := db.row(ctx, read).Scan(&wrapped)
+	err := db.row(ctx, readIndexKey).Scan(&wrapped)
 	if errors.Is(err, sql.ErrNoRows) && db.writer != nil {
 		index, fresh, err := envelope.NewIndex(ctx, db.options.KEK, db.options.Random)
 		if err != nil {
@@ -205,7 +206,7 @@ func dsn(path, mode string) string {
 	if mode != "ro" {
 		q.Set("_txlock", "immediate")
 		// FULL: in WAL mode every commit is fsynced before it is answered.
-		pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)")
+		pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "secure_delete(1)")
 	} else {
 		pragmas = append(pragmas, "query_only(1)")
 	}

@@ -31,6 +31,8 @@ type Records interface {
 	access.Directory
 	access.Register
 	embedded.Store
+	Rewrap(ctx context.Context, to envelope.KEK, who audit.Entry, each func(licenceID, keyID string, wrapped []byte) error) (int, error)
+	Erase(ctx context.Context, licenceID string, who audit.Entry) (keyID string, err error)
 	Close() error
 }
 
@@ -86,6 +88,8 @@ func Run(t *testing.T, e Engine) {
 		{"TrailIsChained", chain},
 		{"NothingPersonalLiesOpen", nothingOpen},
 		{"AnotherKeyOpensNothing", anotherKey},
+		{"Rotation", rotation},
+		{"Erasure", erasure},
 		{"Reader", reader},
 		{"ReadersSpool", spool},
 		{"SecondWriter", secondWriter},
