@@ -33,6 +33,11 @@ func (s *Service) Issue(ctx context.Context, a licence.Approved, who audit.Entry
 	if err != nil {
 		return Issued{}, err
 	}
+	release, err := s.hands.take(ctx, begin.Intent.ID)
+	if err != nil {
+		return Issued{}, err
+	}
+	defer release()
 	l, fresh, err := s.records.Begin(ctx, begin)
 	if err != nil {
 		return Issued{}, err
@@ -44,11 +49,23 @@ func (s *Service) Issue(ctx context.Context, a licence.Approved, who audit.Entry
 		if l.Stage == StageParked {
 			return Issued{}, fmt.Errorf("%w: licence %s is parked: %s", licence.ErrState, l.Number, l.ParkReason)
 		}
-		if l, err = s.records.Claim(ctx, l.ID, s.entry(who, "resume", l.ID)); err != nil {
+		release, err := s.hands.take(ctx, l.ID)
+		if err != nil {
 			return Issued{}, fmt.Errorf("licence %s: %w", l.Number, err)
+		}
+		defer release()
+		number := l.Number
+		if l, err = s.records.Claim(ctx, l.ID, s.entry(who, "resume", l.ID)); err != nil {
+			return Issued{}, fmt.Errorf("licence %s: %w", number, err)
 		}
 	}
 	l, err = s.finish(ctx, l, who)
+	if errors.Is(err, ErrFenced) {
+		// Another process has it. If it is done there, the caller has an answer.
+		if now, read := s.records.ByID(ctx, l.ID); read == nil && now.Stage == StageIssued {
+			return Issued{Licence: now}, nil
+		}
+	}
 	if err != nil {
 		return Issued{}, fmt.Errorf("licence %s keeps its number and can be finished later: %w", l.Number, err)
 	}
@@ -79,6 +96,11 @@ func (s *Service) answered(ctx context.Context, d licence.Draft) (Licence, bool,
 
 // Resume finishes one licence that an earlier process left at intent or signed. It is the way that Issue itself takes.
 func (s *Service) Resume(ctx context.Context, id string, who audit.Entry) (Licence, error) {
+	release, err := s.hands.take(ctx, id)
+	if err != nil {
+		return Licence{}, err
+	}
+	defer release()
 	l, err := s.records.Claim(ctx, id, s.entry(who, "resume", id))
 	if err != nil {
 		return Licence{}, err

@@ -99,6 +99,7 @@ type Service struct {
 	random   io.Reader
 	config   Config
 	memo     digest.Memo // parts of one type begin alike
+	hands    hands
 }
 
 // Needs are the parts of a Service, all needed but Random.
