@@ -28,6 +28,30 @@ type plan struct {
 	payload  credential.Payload
 }
 
+// codeFits refuses, before a number is used, a licence whose credential would not fit into its code. What Begin chooses
+// stands in with its greatest length.
+func (s *Service) codeFits(in Intent, typ *licence.Type) error {
+	longest, err := typ.Identifier(in.Issuer, longestSerial, 1)
+	if err != nil {
+		return err
+	}
+	in.Identifier, in.StatusIndex = longest.String(), s.config.StatusSpace-1
+	if in.Number == "" {
+		in.Number = "X000000000"
+	}
+	p, err := s.plan(Licence{Intent: in})
+	if err != nil {
+		return err
+	}
+	if _, err := p.payload.Size(); err != nil {
+		return fmt.Errorf("%w: %w", licence.ErrRefused, err)
+	}
+	return nil
+}
+
+// longestSerial has as many digits as an identifier ever shows.
+const longestSerial = 999_999_999
+
 func (s *Service) plan(l Licence) (plan, error) {
 	typ, err := s.render.Type(l.Type)
 	if err != nil {
@@ -199,7 +223,7 @@ func (s *Service) page(l Licence, p plan, cred []byte) templates.Part {
 
 func (s *Service) attributes(l Licence, u *templates.Unsigned, path []*pki.Certificate) ([]byte, error) {
 	digest := s.memo.Sum(u.File[:u.ContentsAt], u.File[u.ContentsAt+u.ContentsLen:])
-	return cms.SignedAttributes(digest, l.SigningTime, path)
+	return s.config.Profile.SignedAttributes(digest, l.SigningTime, path)
 }
 
 func (s *Service) fillIn(u *templates.Unsigned, attributes, rs []byte, path []*pki.Certificate) ([]byte, error) {
