@@ -131,7 +131,7 @@ func New(n Needs, c Config) (*Service, error) {
 		c.MaxAttempts = 3
 	}
 	return &Service{
-		records: n.Records, objects: n.Objects, keys: n.Keys, vault: n.Vault, render: n.Renderer, check: n.SelfCheck,
+		records: n.Records, objects: n.Objects, keys: devices{n.Keys}, vault: safe{n.Vault}, render: n.Renderer, check: n.SelfCheck,
 		register: n.Directory, now: n.Now, random: n.Random, config: c,
 	}, nil
 }
