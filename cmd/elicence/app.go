@@ -54,15 +54,21 @@ Exit codes: 0 yes, 1 no, 2 indeterminate, 3 a batch with refused lines, 64 usage
 		a.benchCommand(),
 	)
 	root.AddCommand(a.custodyCommands()...)
-	for _, c := range root.Commands() {
-		usageErrors(c)
-	}
+	usageErrors(root)
 	return root
 }
 
-// usageErrors makes a wrong count of arguments a usage error, as wrong flags are.
+// usageErrors makes a wrong count of arguments and an unknown command usage errors, as wrong flags are.
 func usageErrors(c *cobra.Command) {
-	if check := c.Args; check != nil {
+	if c.HasSubCommands() {
+		c.Args = cobra.ArbitraryArgs
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return usage("unknown command %q; see %s --help", args[0], cmd.CommandPath())
+		}
+	} else if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
 				return usage("%w; see elicence %s --help", err, cmd.Name())

@@ -60,7 +60,7 @@ func (a *app) handoverCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "handover NUMBER…",
 		Short:   "移交副页 · offer a part to an archive, which accepts or rejects it",
-		Example: "  elicence handover --as 12310101DEMH000017/stock-1 --to 12310000DEMR00001X X000000001",
+		Example: "  elicence handover --as 12310101DEMH000016/stock-1 --to 12310000DEMR000017 X000000001",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, numbers []string) error {
 			if to == "" {
@@ -83,7 +83,7 @@ func (a *app) acceptCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "accept NUMBER…",
 		Short:   "接收 · take a handed-over part into the archive, after verifying file and receipt",
-		Example: "  elicence accept --as 12310000DEMR00001X/archivist-1 X000000001",
+		Example: "  elicence accept --as 12310000DEMR000017/archivist-1 X000000001",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, numbers []string) error {
 			return a.steps(cmd.Context(), as, []access.Role{access.Archivist}, numbers, nil, func(ctx context.Context, i *installation, by actor, number string) (issuing.Event, error) {
@@ -105,7 +105,7 @@ func (a *app) rejectCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "reject NUMBER…",
 		Short:   "退回 · send a handed-over part back, with the reason",
-		Example: "  elicence reject --as 12310115DEMR00002X/archivist-1 --reason incomplete --note '缺少首次签发登记表' X000000007",
+		Example: "  elicence reject --as 12310115DEMR000027/archivist-1 --reason incomplete --note '缺少首次签发登记表' X000000007",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, numbers []string) error {
 			if reason == "" {
@@ -142,7 +142,7 @@ func (a *app) registerCommand() *cobra.Command {
 anything but a passed signature, a status in force and a good receipt.
 
 --registration FILE holds {"name","citizenId","address","station"} as registered; it is kept encrypted.`,
-		Example: "  elicence register --as 12310000DEMP00001X/officer-1 --registration registration.json X000000001",
+		Example: "  elicence register --as 12310000DEMP000012/officer-1 --registration registration.json X000000001",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, numbers []string) error {
 			var note []byte
@@ -192,7 +192,7 @@ func (a *app) revokeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "revoke NUMBER…",
 		Short:   "撤销 · end a licence that was wrongly issued",
-		Example: "  elicence revoke --as 12310000DEMC00001X/supervisor-1 --reason wrongly-issued X000000009",
+		Example: "  elicence revoke --as 12310000DEMC00001M/supervisor-1 --reason wrongly-issued X000000009",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, numbers []string) error {
 			if reason == "" {

@@ -32,7 +32,7 @@ business id that was answered stays answered with the same number.
 The clerk (--as) acts for the organisation; the approver is another person there and proves itself with
 its own passphrase file. Without both, only a demonstration installation issues, as its demo people.`,
 		Example: `  elicence issue --births births.jsonl
-  elicence issue --births births.jsonl --as 12310101DEMH000017/clerk-1 --approver seal-1 \
+  elicence issue --births births.jsonl --as 12310101DEMH000016/clerk-1 --approver seal-1 \
       --approver-passphrase-file seal-1.pass --report report.jsonl`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

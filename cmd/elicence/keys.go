@@ -35,7 +35,7 @@ func (a *app) keyCommand() *cobra.Command {
 	var organisation string
 	list := &cobra.Command{
 		Use: "list", Short: "列出 · every key with its certificate; no passphrase is needed", Args: cobra.NoArgs,
-		Example: "  elicence key list --organisation 12310101DEMH000017 --json",
+		Example: "  elicence key list --organisation 12310101DEMH000016 --json",
 		RunE: func(*cobra.Command, []string) error {
 			i, err := a.openPlain()
 			if err != nil {
@@ -85,7 +85,7 @@ func (a *app) keyGenerate() *cobra.Command {
 		Use: "generate ORG PURPOSE", Short: "新建 · a further key for an organisation, certified by the demonstration CA",
 		Long: `Generate makes a key beside the older ones. New signatures use the newest active key; a licence whose
 intent names an older key is finished with that. The trust file is published again.`,
-		Example: "  elicence key generate 12310101DEMH000017 documents",
+		Example: "  elicence key generate 12310101DEMH000016 documents",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			i, err := a.openForWriting(cmd.Context())
@@ -140,7 +140,7 @@ func (a *app) keyState(verb string) *cobra.Command {
 		short = "禁用 · no use at all from now on"
 	}
 	return &cobra.Command{
-		Use: verb + " ORG LABEL", Short: short, Example: "  elicence key " + verb + " 12310101DEMH000017 documents-1", Args: cobra.ExactArgs(2),
+		Use: verb + " ORG LABEL", Short: short, Example: "  elicence key " + verb + " 12310101DEMH000016 documents-1", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			i, err := a.openForWriting(cmd.Context())
 			if err != nil {

@@ -28,7 +28,7 @@ func (a *app) numberAllot() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "allot --to ORG --from NUMBER --count N",
 		Short:   "调拨 · draw numbers into an issuer's stock",
-		Example: "  elicence number allot --as 12310000DEMC00001X/supervisor-1 --to 12310101DEMH000017 --from X000900001 --count 500",
+		Example: "  elicence number allot --as 12310000DEMC00001M/supervisor-1 --to 12310101DEMH000016 --from X000900001 --count 500",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if to == "" || from == "" || count < 1 {
@@ -61,7 +61,7 @@ func (a *app) numberBind() *cobra.Command {
 		Short: "绑定纸张 · bind a scanned sheet to a draft (paper mode)",
 		Long: `Bind gives one numbered sheet to the birth with this business id. Values are printed on it; if the
 print is bad, spoil it and bind the next one. When it is good and sealed, issue uses the bound number.`,
-		Example: "  elicence number bind --as 12310101DEMH000017/clerk-1 --business D1-000001 X000000001",
+		Example: "  elicence number bind --as 12310101DEMH000016/clerk-1 --business D1-000001 X000000001",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if business == "" {
@@ -87,7 +87,7 @@ func (a *app) numberSpoil() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "spoil NUMBER --reason misprint|lost|damaged|other",
 		Short:   "作废 · end a sheet that never became a certificate; its number is never used again",
-		Example: "  elicence number spoil --as 12310101DEMH000017/stock-1 --reason misprint X000000001",
+		Example: "  elicence number spoil --as 12310101DEMH000016/stock-1 --reason misprint X000000001",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			words, err := licence.SpoilReason(reason)

@@ -17,10 +17,10 @@ import (
 // reissueCommand is exchange or replace: a new licence whose issue ends the old one, in one transaction.
 func (a *app) reissueCommand(verb string) *cobra.Command {
 	kind, short := licence.KindExchange, "换发 · issue a licence with changed content in place of an old one, whose parts have come back"
-	example := "  elicence exchange --as 12310101DEMH000017/clerk-1 --approver seal-1 --grounds wrong-content \\\n      --changes changes.json --returned main,counterfoil --business D1-000001-X X000000001"
+	example := "  elicence exchange --as 12310101DEMH000016/clerk-1 --approver seal-1 --grounds wrong-content \\\n      --changes changes.json --returned main,counterfoil --business D1-000001-X X000000001"
 	if verb == "replace" {
 		kind, short = licence.KindReplacement, "补发 · issue the same content again for a family that lost its paper"
-		example = "  elicence replace --as 12310101DEMH000017/clerk-1 --approver seal-1 --grounds lost --business D1-000001-R X000000001"
+		example = "  elicence replace --as 12310101DEMH000016/clerk-1 --approver seal-1 --grounds lost --business D1-000001-R X000000001"
 	}
 	var as, approver, approverFile, business, grounds, changes string
 	var returned []string

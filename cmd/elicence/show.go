@@ -288,7 +288,7 @@ func (a *app) listCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "list",
 		Short:   "列表 · licences in the order of their making, without personal fields",
-		Example: "  elicence list --status revoked\n  elicence list --issuer 12310101DEMH000017 --limit 20 --json",
+		Example: "  elicence list --status revoked\n  elicence list --issuer 12310101DEMH000016 --limit 20 --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f := issuing.Filter{Issuer: issuer, Kind: kind}
