@@ -47,7 +47,7 @@ func (s *Service) Issue(ctx context.Context, a licence.Approved, who audit.Entry
 			return Issued{Licence: l}, nil
 		}
 		if l.Stage == StageParked {
-			return Issued{}, fmt.Errorf("%w: licence %s is parked: %s", licence.ErrState, l.Number, l.ParkReason)
+			return Issued{}, parked(l)
 		}
 		release, err := s.hands.take(ctx, l.ID)
 		if err != nil {
@@ -105,6 +105,9 @@ func (s *Service) Resume(ctx context.Context, id string, who audit.Entry) (Licen
 	if err != nil {
 		return Licence{}, err
 	}
+	if l.Stage == StageParked {
+		return l, parked(l)
+	}
 	var cause error
 	for range s.config.MaxAttempts {
 		var done Licence
@@ -123,6 +126,10 @@ func (s *Service) Resume(ctx context.Context, id string, who audit.Entry) (Licen
 		return l, errors.Join(cause, err)
 	}
 	return l, fmt.Errorf("licence %s is parked for a person: %w", l.Number, cause)
+}
+
+func parked(l Licence) error {
+	return fmt.Errorf("%w: licence %s is parked: %s", licence.ErrState, l.Number, l.ParkReason)
 }
 
 // transient errors are those that waiting cures: an absent key or an unavailable store never parks a licence.
@@ -145,15 +152,19 @@ func reasonCode(err error) string {
 
 // ResumeAll finishes everything unfinished, oldest first, and returns how many it finished and the first error.
 func (s *Service) ResumeAll(ctx context.Context, who audit.Entry, done func(Licence)) (int, error) {
-	count := 0
+	count, limit := 0, 256
 	var first error
+	failed := map[string]bool{} // waits for something: not tried twice, and in nobody's way
 	for {
-		ids, err := s.records.Unfinished(ctx, 256)
+		ids, err := s.records.Unfinished(ctx, limit)
 		if err != nil {
 			return count, err
 		}
 		progressed := false
 		for _, id := range ids {
+			if failed[id] {
+				continue
+			}
 			l, err := s.Resume(ctx, id, who)
 			if err != nil {
 				if first == nil {
@@ -162,6 +173,7 @@ func (s *Service) ResumeAll(ctx context.Context, who audit.Entry, done func(Lice
 				if ctx.Err() != nil {
 					return count, ctx.Err()
 				}
+				failed[id] = true
 				continue
 			}
 			count, progressed = count+1, true
@@ -169,8 +181,12 @@ func (s *Service) ResumeAll(ctx context.Context, who audit.Entry, done func(Lice
 				done(l)
 			}
 		}
-		if !progressed {
+		switch {
+		case progressed:
+		case len(ids) < limit:
 			return count, first
+		default:
+			limit *= 2
 		}
 	}
 }
