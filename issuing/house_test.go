@@ -448,4 +448,3 @@ func (h *house) balanced(count int) {
 		h.t.Errorf("unfinished: %v, %v", ids, err)
 	}
 }
-
