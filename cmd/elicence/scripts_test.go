@@ -77,6 +77,7 @@ func installationCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	from, err := made[args[0]]()
 	ts.Check(err)
+	ts.Check(os.RemoveAll(ts.MkAbs("data")))
 	ts.Check(os.CopyFS(ts.MkAbs("data"), os.DirFS(from)))
 	pin, err := os.ReadFile(filepath.Join(from, "trust.pin"))
 	ts.Check(err)
