@@ -11,6 +11,7 @@ import (
 	"github.com/elicence/elicence/audit"
 	"github.com/elicence/elicence/ledger/contract"
 	"github.com/elicence/elicence/licence"
+	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/signer/purpose"
 	"github.com/elicence/elicence/templates"
 )
@@ -132,9 +133,10 @@ func parked(l Licence) error {
 	return fmt.Errorf("%w: licence %s is parked: %s", licence.ErrState, l.Number, l.ParkReason)
 }
 
-// transient errors are those that waiting cures: an absent key or an unavailable store never parks a licence.
+// transient errors are those that waiting cures: an absent key, an unavailable store or a wrong clock never parks a
+// licence.
 func transient(err error) bool {
-	return errors.Is(err, ErrKey) || errors.Is(err, licence.ErrUnavailable)
+	return errors.Is(err, ErrKey) || errors.Is(err, licence.ErrUnavailable) || errors.Is(err, licence.ErrClock)
 }
 
 // reasonCode keeps free words out of the parked row: an error text may name a field, never a value, but a code is
@@ -198,25 +200,19 @@ func (s *Service) prepare(ctx context.Context, a licence.Approved, who audit.Ent
 		return Beginning{}, fmt.Errorf("%w: there is no approval", licence.ErrRefused)
 	}
 	typ := d.Type()
-	// The clock is read after the last event: other workers commit events meanwhile.
-	last, err := s.records.LastEventTime(ctx)
+	now, err := s.time(ctx)
 	if err != nil {
 		return Beginning{}, err
-	}
-	now := s.now()
-	if now.Before(last) {
-		return Beginning{}, fmt.Errorf("%w: the clock says %s, the last event was %s: set the clock right", licence.ErrClock,
-			now.UTC().Format(time.RFC3339), last.UTC().Format(time.RFC3339))
 	}
 	issuer := d.Issuer()
 	if err := s.render.CheckGlyphs(typ.Name, d.Document(), issuer.Name); err != nil {
 		return Beginning{}, err
 	}
-	documents, err := s.keys.Current(ctx, issuer.Code, purpose.Documents)
+	documents, err := s.usable(ctx, issuer.Code, purpose.Documents, now)
 	if err != nil {
 		return Beginning{}, err
 	}
-	events, err := s.keys.Current(ctx, issuer.Code, purpose.Events)
+	events, err := s.usable(ctx, issuer.Code, purpose.Events, now)
 	if err != nil {
 		return Beginning{}, err
 	}
@@ -279,6 +275,37 @@ func (s *Service) prepare(ctx context.Context, a licence.Approved, who audit.Ent
 		Search:    typ.SearchTerms(d.Document()),
 		Audit:     s.entry(who, "issue", in.ID),
 	}, nil
+}
+
+// time is now, if that is not before what has happened already: an event of the past would be refused by the ledger.
+func (s *Service) time(ctx context.Context) (time.Time, error) {
+	// The clock is read after the last event: other workers commit events meanwhile.
+	last, err := s.records.LastEventTime(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	now := s.now()
+	return now, notBefore(now, last, "event")
+}
+
+func notBefore(now, last time.Time, what string) error {
+	if !now.Before(last) {
+		return nil
+	}
+	return fmt.Errorf("%w: the clock says %s, the last %s was %s: set the clock right", licence.ErrClock,
+		now.UTC().Format(time.RFC3339), what, last.UTC().Format(time.RFC3339))
+}
+
+// usable is the organisation's key for the purpose, if what it signs now will verify.
+func (s *Service) usable(ctx context.Context, organisation string, p purpose.Purpose, now time.Time) (Signing, error) {
+	signing, err := s.keys.Current(ctx, organisation, p)
+	if err != nil {
+		return Signing{}, err
+	}
+	if err := pki.ValidAt(signing.Path, now); err != nil {
+		return Signing{}, fmt.Errorf("%w: %s, %s: %w", ErrKey, organisation, p, err)
+	}
+	return signing, nil
 }
 
 // pickStatusIndex draws a place without bias: the neighbour in the list must tell nothing about birth order.
@@ -375,7 +402,13 @@ func (s *Service) complete(ctx context.Context, l Licence, who audit.Entry) (Lic
 	for _, p := range typ.Parts {
 		custody[p.Name] = p.Custody
 	}
-	now := s.now()
+	now, err := s.time(ctx)
+	if err != nil {
+		return l, err
+	}
+	if err := notBefore(now, l.SigningTime, "signature"); err != nil {
+		return l, err
+	}
 	e := contract.Event{
 		Version: contract.Version, Kind: contract.Issued, Handle: l.Handle, Time: now.UnixMicro(), Actor: l.Issuer,
 	}
