@@ -44,6 +44,8 @@ type house struct {
 	attempts int
 	stock    map[string]int // sheets by issuer
 
+	commitErr error // what every commit of the records says, if not nil
+
 	db       *records.DB
 	vault    *vault
 	verifier *verify.Verifier
@@ -83,7 +85,12 @@ func (h *house) open() {
 	wrapper, err := h.world.keystore.Wrapper(wrappingLabel)
 	h.must(err)
 	h.db, err = records.Open(h.t.Context(), filepath.Join(h.dir, "records.db"), records.Options{
-		KEK: wrapper, Commit: func(commit func() error) error { return h.faults.around("commit", commit) },
+		KEK: wrapper, Commit: func(commit func() error) error {
+			if h.commitErr != nil {
+				return h.commitErr
+			}
+			return h.faults.around("commit", commit)
+		},
 	})
 	h.must(err)
 	h.vault = &vault{wrapper: wrapper, index: h.db.Index(), faults: h.faults, random: rand.Reader}

@@ -34,10 +34,11 @@ var (
 	archive    = organisation("样张档案馆", licence.Archive, 'R', 6)
 	archive2   = organisation("样张第二档案馆", licence.Archive, 'R', 7)
 	stranger   = organisation("样张未登记医院", licence.Hospital, 'H', 8) // has keys, and no place on the ledger
+	beginner   = organisation("样张新建医院", licence.Hospital, 'H', 9)  // has no stock yet
 )
 
 func cast() []licence.Organisation {
-	return []licence.Organisation{hospital, other, agency, commission, police, archive, archive2, stranger}
+	return []licence.Organisation{hospital, other, agency, commission, police, archive, archive2, stranger, beginner}
 }
 
 func organisation(name, kind string, letter byte, n int) licence.Organisation {
