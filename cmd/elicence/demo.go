@@ -19,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/elicence/elicence/audit"
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/licence"
 	"github.com/elicence/elicence/verify"
@@ -118,10 +119,13 @@ func (d *demo) run(ctx context.Context) error {
 		name string
 		run  func(context.Context, []string) error
 	}{
-		{"签发 issue", d.issue}, {"卡纸 a sheet jams", d.jam}, {"导出核验 export, verify", d.verifyExports},
+		{"卡纸 a sheet jams", d.jam}, {"签发 issue", d.issue}, {"导出核验 export, verify", d.verifyExports},
 		{"移交 hand-over", d.handOver}, {"户口登记 register", d.registerHouseholds}, {"换补撤 exchange, replace, revoke", d.changes},
 		{"伪造 forgeries", d.forgeries}, {"账目 books", d.books},
 	} {
+		if err := d.open(ctx); err != nil {
+			return err
+		}
 		if err := s.run(ctx, lines); err != nil {
 			d.close()
 			return fmt.Errorf("%s: %w", s.name, err)
@@ -163,6 +167,7 @@ func readLines(path string) ([]string, error) {
 
 // issue has a child process issue, kills it half way, and goes on in this process: what an engineer wants to see.
 func (d *demo) issue(ctx context.Context, lines []string) error {
+	d.close() // one writer at a time
 	killed, err := d.killHalfWay(ctx, len(lines))
 	if err != nil {
 		return err
@@ -254,48 +259,58 @@ func answered(report string) int {
 	return bytes.Count(b, []byte(`"outcome":"issued"`))
 }
 
-// jam is the clerk's story in paper mode: the first sheet is misprinted and spoiled, the next one becomes the licence.
+// jam is the clerk's story in paper mode, before anything is signed: the first sheet for the first birth is misprinted and
+// spoiled, the next one is bound, and the licence takes that number.
 func (d *demo) jam(ctx context.Context, lines []string) error {
-	hospital := d.cast.hospitals[0]
-	clerk := actor{hospital, "clerk-1"}
-	business := "D-PAPER-000001"
-	if found, err := d.i.db.ByBusinessID(ctx, hospital.Code, business); err != nil || len(found) > 0 {
-		return err
-	}
-	request, err := withBusinessID(lines[0], business, hospital)
+	people, err := d.i.demoBatchPeople(ctx)
 	if err != nil {
 		return err
 	}
+	issuer, clerk, _, err := people([]byte(lines[0]))
+	if err != nil {
+		return err
+	}
+	var head struct {
+		BusinessID string `json:"businessId"`
+	}
+	if err := json.Unmarshal([]byte(lines[0]), &head); err != nil {
+		return err
+	}
+	found, err := d.i.db.ByBusinessID(ctx, issuer.Code, head.BusinessID)
+	if err != nil {
+		return err
+	}
+	d.tour.Clerk.Hospital = issuer.Name
+	if len(found) > 0 {
+		d.tour.Clerk.Next = found[0].Number
+		return nil
+	}
+	who := d.i.whoIs(actor{issuer, clerk})
 	return d.measure("卡纸作废 a sheet jams", func(item func(time.Duration)) error {
 		return timed(item, func() error {
-			jammed, err := d.i.db.NextFree(ctx, hospital.Code)
+			jammed, err := d.bindNext(ctx, issuer.Code, head.BusinessID, who)
+			if errors.Is(err, licence.ErrConflict) {
+				return nil // an earlier run was ended between here and the issue
+			}
 			if err != nil {
 				return err
 			}
-			if err := d.i.db.Bind(ctx, hospital.Code, jammed, business, d.app.now(), d.i.whoIs(clerk)); err != nil {
+			if err := d.i.db.Spoil(ctx, issuer.Code, jammed, "misprint", d.app.now(), who); err != nil {
 				return err
 			}
-			if err := d.i.db.Spoil(ctx, hospital.Code, jammed, "misprint", d.app.now(), d.i.whoIs(clerk)); err != nil {
-				return err
-			}
-			next, err := d.i.db.NextFree(ctx, hospital.Code)
-			if err != nil {
-				return err
-			}
-			if err := d.i.db.Bind(ctx, hospital.Code, next, business, d.app.now(), d.i.whoIs(clerk)); err != nil {
-				return err
-			}
-			issued, err := d.issueOne(ctx, request, hospital)
-			if err != nil {
-				return err
-			}
-			if issued.Number != next {
-				return fmt.Errorf("the licence took %s, not the bound sheet %s", issued.Number, next)
-			}
-			d.tour.Clerk = clerkStory{Hospital: hospital.Name, Jammed: jammed, Next: next}
-			return nil
+			next, err := d.bindNext(ctx, issuer.Code, head.BusinessID, who)
+			d.tour.Clerk.Jammed, d.tour.Clerk.Next = jammed, next
+			return err
 		})
 	})
+}
+
+func (d *demo) bindNext(ctx context.Context, issuer, business string, who audit.Entry) (string, error) {
+	number, err := d.i.db.NextFree(ctx, issuer)
+	if err != nil {
+		return "", err
+	}
+	return number, d.i.db.Bind(ctx, issuer, number, business, d.app.now(), who)
 }
 
 // withBusinessID makes another birth of a line: same content, another id, at this hospital.
