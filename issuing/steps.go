@@ -127,28 +127,38 @@ func (s *Service) Take(ctx context.Context, m Move, who audit.Entry) (Event, err
 	return step.Event, nil
 }
 
-// step completes e from the licence's own history, judges it and signs it.
-func (s *Service) step(ctx context.Context, l Licence, e contract.Event, at time.Time, who audit.Entry) (*Step, error) {
+// judge completes e from the licence's own history and judges it; last is the event that it follows.
+func (s *Service) judge(ctx context.Context, l Licence, e *contract.Event, at time.Time) (last Event, err error) {
 	view, events, err := s.View(ctx, l)
 	if err != nil {
-		return nil, err
+		return last, err
+	}
+	if len(events) == 0 {
+		return last, fmt.Errorf("%w: the ledger has refused the issue of licence %s", licence.ErrState, l.Number)
 	}
 	actor, err := s.register.Organisation(ctx, e.Actor)
 	if err != nil {
-		return nil, err
+		return last, err
 	}
-	last := events[len(events)-1]
+	last = events[len(events)-1]
 	if at.Before(last.At) {
-		return nil, fmt.Errorf("%w: the licence's last event was %s: set the clock right", licence.ErrClock, last.At.UTC().Format(time.RFC3339))
+		return last, fmt.Errorf("%w: the licence's last event was %s: set the clock right", licence.ErrClock, last.At.UTC().Format(time.RFC3339))
 	}
 	e.Version, e.Handle, e.Previous, e.Time = contract.Version, l.Handle, last.Hash, at.UnixMicro()
-	if refusal := view.Judge(e, contract.OrganisationKind(actor.Kind)); refusal != nil {
-		return nil, refused(refusal)
+	if refusal := view.Judge(*e, contract.OrganisationKind(actor.Kind)); refusal != nil {
+		return last, refused(refusal)
 	}
 	if e.Kind == contract.HandedOver {
-		if err := s.judgeReceiver(ctx, e.Counterparty); err != nil {
-			return nil, err
-		}
+		return last, s.judgeReceiver(ctx, e.Counterparty)
+	}
+	return last, nil
+}
+
+// step judges e and signs it.
+func (s *Service) step(ctx context.Context, l Licence, e contract.Event, at time.Time, who audit.Entry) (*Step, error) {
+	last, err := s.judge(ctx, l, &e, at)
+	if err != nil {
+		return nil, err
 	}
 	event, err := s.event(ctx, l, e, [32]byte{}, last.Sequence+1)
 	if err != nil {
