@@ -44,6 +44,7 @@ type house struct {
 	attempts int
 	stock    map[string]int // sheets by issuer
 
+	blind     bool  // approvals are given without a look at the licence to be replaced
 	commitErr error // what every commit of the records says, if not nil
 
 	db       *records.DB
@@ -231,7 +232,7 @@ func (h *house) approved(issuer licence.Organisation, r map[string]any) licence.
 	typ, err := h.renderer.Type(name)
 	h.must(err)
 	in := licence.Input{Raw: raw, Issuer: issuer, Now: h.clock.Now(), Clerk: "clerk-1"}
-	if number, ok := r["replaces"].(string); ok {
+	if number, ok := r["replaces"].(string); ok && !h.blind {
 		in.Replaced, in.Registered = h.replaced(number)
 	}
 	d, findings, err := licence.Check(typ, in)
