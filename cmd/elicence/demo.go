@@ -109,6 +109,7 @@ func (d *demo) run(ctx context.Context) error {
 		if !errors.Is(err, errNoInstallation) {
 			return err
 		}
+		d.say("建立安装 init: 37 个机构各有密钥库 · 37 organisations, a keystore each")
 		if err := d.measure("建立安装 init", func(item func(time.Duration)) error {
 			return timed(item, func() error { return d.app.initialise(ctx, d.cast) })
 		}); err != nil {
@@ -126,6 +127,7 @@ func (d *demo) run(ctx context.Context) error {
 		if err := d.open(ctx); err != nil {
 			return err
 		}
+		d.say(s.name)
 		if err := s.run(ctx, lines); err != nil {
 			d.close()
 			return fmt.Errorf("%s: %w", s.name, err)
@@ -133,6 +135,13 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	d.close()
 	return d.tour.write(filepath.Join(d.app.data, "tour"))
+}
+
+// say tells a person at what the demo is.
+func (d *demo) say(what string) {
+	if !d.app.json {
+		fmt.Fprintf(d.app.stderr, "· %s\n", what)
+	}
 }
 
 func (d *demo) open(ctx context.Context) (err error) {
@@ -168,6 +177,7 @@ func readLines(path string) ([]string, error) {
 // issue has a child process issue, kills it half way, and goes on in this process: what an engineer wants to see.
 func (d *demo) issue(ctx context.Context, lines []string) error {
 	d.close() // one writer at a time
+	d.say("另起一个进程签发，途中将其杀掉 · another process issues and is killed on the way")
 	killed, err := d.killHalfWay(ctx, len(lines))
 	if err != nil {
 		return err
