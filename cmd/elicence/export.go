@@ -150,7 +150,7 @@ func (i *installation) exportOne(ctx context.Context, l issuing.Licence, out str
 		if err != nil {
 			return files, false, err
 		}
-		if err := os.WriteFile(filepath.Join(out, l.Number+"-"+p.Part+".pdf"), b, 0o644); err != nil {
+		if err := placeFile(filepath.Join(out, l.Number+"-"+p.Part+".pdf"), b); err != nil {
 			return files, false, fmt.Errorf("export: %w", err)
 		}
 		files++
@@ -162,10 +162,27 @@ func (i *installation) exportOne(ctx context.Context, l issuing.Licence, out str
 	if err != nil {
 		return files, false, err
 	}
-	if err := os.WriteFile(filepath.Join(out, l.Number+".receipt"), receipt, 0o644); err != nil {
+	if err := placeFile(filepath.Join(out, l.Number+".receipt"), receipt); err != nil {
 		return files, false, fmt.Errorf("export: %w", err)
 	}
 	return files + 1, false, nil
+}
+
+// placeFile puts a file in place whole, so that a killed export leaves nothing that looks like a forgery. Unlike writeFile
+// it does not wait for the disk: an export can be made again.
+func placeFile(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if _, err = f.Write(b); err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }
 
 // errNotSequenced says that the ledger has not seen the licence's event yet; it will.
