@@ -123,7 +123,7 @@ func newWorld(ctx context.Context) (*world, error) {
 	for i, o := range cast() {
 		w.certs[o.Code] = map[purpose.Purpose]*pki.Certificate{}
 		content.Organisations = append(content.Organisations, trust.Organisation{Code: o.Code, Kind: o.Kind, Name: o.Name, Region: o.Region})
-		for _, p := range []purpose.Purpose{purpose.Documents, purpose.Events} {
+		for _, p := range []purpose.Purpose{purpose.Documents, purpose.Events, purpose.Checkpoints} {
 			c, _, err := w.certify(ctx, label(o.Code, p), caKey, ca, pki.Template{
 				CommonName: fmt.Sprint(o.Name, " ", p), Organisation: o.Name, OrganisationCode: o.Code, Purpose: p,
 				SerialNumber: big.NewInt(int64(1000 + 10*i + len(w.certs[o.Code]))),
@@ -132,6 +132,9 @@ func newWorld(ctx context.Context) (*world, error) {
 				return nil, err
 			}
 			w.certs[o.Code][p] = c
+			if p == purpose.Checkpoints {
+				continue
+			}
 			content.Certificates = append(content.Certificates, trust.Certificate{Certificate: c.Raw(), Organisation: o.Code, Purpose: string(p)})
 		}
 	}

@@ -1,0 +1,218 @@
+package issuing_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/elicence/elicence/issuing"
+	"github.com/elicence/elicence/ledger/contract"
+	"github.com/elicence/elicence/ledger/embedded"
+	"github.com/elicence/elicence/ledger/ledgertest"
+	"github.com/elicence/elicence/licence"
+	"github.com/elicence/elicence/signer/purpose"
+	"github.com/elicence/elicence/storage/objects/objectstest"
+)
+
+// sequencer is issuing's end of the embedded ledger, whose answers may get lost.
+type sequencer struct {
+	*embedded.Sequencer
+	faults *faults
+}
+
+func (s sequencer) Submit(ctx context.Context, events [][]byte) (answers []issuing.Answer, err error) {
+	err = s.faults.around("submit", func() error {
+		outcomes, err := s.Sequencer.Submit(ctx, events)
+		for _, o := range outcomes {
+			a := issuing.Answer{Hash: o.Hash, Index: o.Index}
+			if o.Refusal != nil {
+				a.Refusal = o.Refusal.Rule
+			}
+			answers = append(answers, a)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answers, nil
+}
+
+// faultyTiles let a write of the projection fail.
+type faultyTiles struct {
+	*ledgertest.MemoryTiles
+	faults *faults
+}
+
+func (f faultyTiles) Put(ctx context.Context, path string, b []byte) error {
+	return f.faults.around("tile", func() error { return f.MemoryTiles.Put(ctx, path, b) })
+}
+
+// ledger founds a log in the house's own records: the commission enrols itself and everybody but the stranger and the
+// second archive.
+func (h *house) ledger(tiles *ledgertest.MemoryTiles) sequencer {
+	h.t.Helper()
+	checkpoints, err := h.world.signing(commission.Code, purpose.Checkpoints)
+	h.must(err)
+	s := sequencer{embedded.New(h.db, faultyTiles{tiles, h.faults}, checkpoints.Key, checkpoints.Leaf(), "elicence.test/log", h.clock.Now), h.faults}
+	registrar, err := h.world.signing(commission.Code, purpose.Events)
+	h.must(err)
+	var founding [][]byte
+	for _, o := range []licence.Organisation{commission, hospital, other, agency, police, archive} {
+		b, err := contract.SignEvent(h.t.Context(), registrar.Key, registrar.Leaf(), contract.Event{
+			Version: contract.Version, Kind: contract.Enrolled, Time: begun.UnixMicro(), Actor: commission.Code,
+			Enrolment: &contract.Enrolment{Code: o.Code, Kind: contract.OrganisationKind(o.Kind), Certificate: h.world.certs[o.Code][purpose.Events].Raw()},
+		})
+		h.must(err)
+		founding = append(founding, b)
+	}
+	outcomes, err := s.Sequencer.Submit(h.t.Context(), founding)
+	h.must(err)
+	for _, o := range outcomes {
+		if o.Refusal != nil {
+			h.t.Fatal(o.Refusal)
+		}
+	}
+	return s
+}
+
+const founders = 6
+
+// day is what happens to a few licences, among it things that only the ledger can refuse.
+func (h *house) day() {
+	h.t.Helper()
+	first := h.birth(0, "B1")
+	h.issue(h.approved(stranger, request(h.t, 1, "S1"))) // is not enrolled
+	second := h.birth(2, "B2")
+	h.take(handOver(first.Number, hospital, archive))
+	h.take(handOver(second.Number, hospital, archive2)) // is not enrolled
+	h.take(issuing.Move{Kind: contract.Rejected, Number: second.Number, Actor: archive2.Code, Part: counterfoil, Reason: "incomplete"})
+	h.take(issuing.Move{Kind: contract.Accepted, Number: first.Number, Actor: archive.Code, Part: counterfoil})
+	h.issue(h.approved(hospital, h.reissue(first, licence.KindExchange, "B1-X")))
+}
+
+// answered is what the ledger said, in the order in which it happened.
+func (h *house) answered() (said []string) {
+	h.t.Helper()
+	for _, l := range h.all() {
+		events, err := h.db.EventsOf(h.t.Context(), l.ID)
+		h.must(err)
+		for _, e := range events {
+			index := "pending"
+			if e.Index != nil {
+				index = fmt.Sprint(*e.Index - founders)
+			}
+			said = append(said, l.BusinessID+" "+e.Kind+" "+index)
+		}
+	}
+	return said
+}
+
+// What the ledger sequences stands in the order in which it was written; what it refuses is recorded and out of the way.
+func TestAnchoring(t *testing.T) {
+	h := newHouse(t)
+	s := h.ledger(ledgertest.NewMemoryTiles())
+	h.day()
+	if n, err := h.db.PendingCount(t.Context()); n != 9 || err != nil {
+		t.Fatalf("%d events wait, %v", n, err)
+	}
+	var progress []int
+	sequenced, refused, err := h.service.Anchor(t.Context(), s, 2, func(done int) { progress = append(progress, done) })
+	if sequenced != 6 || refused != 3 || err != nil {
+		t.Errorf("%d sequenced, %d refused, %v", sequenced, refused, err)
+	}
+	if diff := cmp.Diff([]int{2, 4, 6, 8, 9}, progress); diff != "" {
+		t.Error(diff)
+	}
+	want := []string{"B1 issued 0", "B1 handed-over 2", "B1 accepted 3", "B1 superseded 5", "B2 issued 1", "B1-X issued 4"}
+	if diff := cmp.Diff(want, h.answered()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	again, no, err := h.service.Anchor(t.Context(), s, 100, nil)
+	if again != 0 || no != 0 || err != nil {
+		t.Errorf("again: %d, %d, %v", again, no, err)
+	}
+	// The licence whose issue was refused moves no more; the one whose hand-over was refused goes on from before it.
+	found, err := h.db.ByBusinessID(t.Context(), stranger.Code, "S1")
+	h.must(err)
+	_, err = h.service.Take(t.Context(), handOver(found[0].Number, stranger, archive), who("hand-over"))
+	wants(t, err, licence.ErrState)
+	h.refused(h.service, h.approved(stranger, h.reissue(found[0], licence.KindExchange, "S1-X")), licence.ErrState)
+	found, err = h.db.ByBusinessID(t.Context(), hospital.Code, "B2")
+	h.must(err)
+	if e := h.take(handOver(found[0].Number, hospital, archive)); e.Sequence != 1 {
+		t.Errorf("the step after the refused ones has sequence %d", e.Sequence)
+	}
+	if n, no, err := h.service.Anchor(t.Context(), s, 100, nil); n != 1 || no != 0 || err != nil {
+		t.Errorf("the step after the refused ones: %d sequenced, %d refused, %v", n, no, err)
+	}
+}
+
+// The ledger's answer gets lost at every point, with and without effect. Asking again leads to the same answers.
+func TestLedgerOfUnknownOutcome(t *testing.T) {
+	run := func(n int, fault objectstest.Fault) (said, points []string) {
+		h := newHouse(t)
+		tiles := ledgertest.NewMemoryTiles()
+		s := h.ledger(tiles)
+		h.day()
+		h.faults.set(one(n, fault))
+		_, _, err := h.service.Anchor(t.Context(), s, 4, nil)
+		points = h.faults.points()
+		if n >= 0 && n < len(points) && err == nil && points[n] != "tile" {
+			t.Errorf("%s failed and nobody heard of it", points[n])
+		}
+		// The births go on meanwhile.
+		h.faults.set(nil)
+		h.birth(5, "B5")
+		if _, _, err := h.service.Anchor(t.Context(), s, 3, nil); err != nil {
+			t.Error(err)
+		}
+		if left, err := h.db.PendingCount(t.Context()); left != 0 || err != nil {
+			t.Errorf("%d events wait, %v", left, err)
+		}
+		head, err := h.db.Head(t.Context())
+		if err != nil || head.Size != founders+7 {
+			t.Errorf("the log has %d entries, %v", head.Size, err)
+		}
+		return h.answered(), points
+	}
+	want, points := run(-1, objectstest.None)
+	if count(points, "submit") != 3 || count(points, "commit") < 6 {
+		t.Fatalf("points %v", points)
+	}
+	if !strings.Contains(strings.Join(want, ","), "B5 issued 6") {
+		t.Errorf("%v", want)
+	}
+	for n, point := range points {
+		for _, fault := range []objectstest.Fault{objectstest.Failed, objectstest.FailedButDone} {
+			said, _ := run(n, fault)
+			if diff := cmp.Diff(want, said); diff != "" {
+				t.Fatalf("after %q failed (%d) (-straight +got):\n%s", point, fault, diff)
+			}
+		}
+	}
+}
+
+// shortLedger answers for fewer events than it was asked about.
+type shortLedger struct{ issuing.Sequencer }
+
+func (s shortLedger) Submit(ctx context.Context, events [][]byte) ([]issuing.Answer, error) {
+	a, err := s.Sequencer.Submit(ctx, events)
+	return a[:len(a)-1], err
+}
+
+func TestLedgerThatAnswersTooLittle(t *testing.T) {
+	h := newHouse(t)
+	s := h.ledger(ledgertest.NewMemoryTiles())
+	h.birth(0, "B1")
+	h.birth(1, "B2")
+	if n, _, err := h.service.Anchor(t.Context(), shortLedger{s}, 10, nil); n != 0 || err == nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if n, _, err := h.service.Anchor(t.Context(), s, 10, nil); n != 2 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+}
