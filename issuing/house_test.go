@@ -226,6 +226,17 @@ func edit(m map[string]any, pointer string, value any) {
 // approved takes a request through check and approval.
 func (h *house) approved(issuer licence.Organisation, r map[string]any) licence.Approved {
 	h.t.Helper()
+	d, findings, err := h.check(issuer, r)
+	if err != nil {
+		h.t.Fatal(err, findings)
+	}
+	a, err := d.Approve("seal-1", d.Digest())
+	h.must(err)
+	return a
+}
+
+func (h *house) check(issuer licence.Organisation, r map[string]any) (licence.Draft, []licence.Finding, error) {
+	h.t.Helper()
 	raw, err := json.Marshal(r)
 	h.must(err)
 	name, _ := r["licenceType"].(string)
@@ -235,13 +246,7 @@ func (h *house) approved(issuer licence.Organisation, r map[string]any) licence.
 	if number, ok := r["replaces"].(string); ok && !h.blind {
 		in.Replaced, in.Registered = h.replaced(number)
 	}
-	d, findings, err := licence.Check(typ, in)
-	if err != nil {
-		h.t.Fatal(err, findings)
-	}
-	a, err := d.Approve("seal-1", d.Digest())
-	h.must(err)
-	return a
+	return licence.Check(typ, in)
 }
 
 func (h *house) replaced(number string) (*licence.Replaced, bool) {
