@@ -129,7 +129,8 @@ func (a *app) build(ctx context.Context, s scheme) error {
 	if err := i.buildKeystores(ctx, s); err != nil {
 		return err
 	}
-	if err := i.loadTypes(); err != nil {
+	i.findTypes()
+	if _, err := i.types.Types(); err != nil {
 		return err
 	}
 	if err := i.openStores(ctx, false); err != nil {

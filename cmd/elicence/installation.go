@@ -20,7 +20,6 @@ import (
 	"github.com/elicence/elicence/signer/cms"
 	"github.com/elicence/elicence/storage/objects/dir"
 	"github.com/elicence/elicence/storage/records"
-	"github.com/elicence/elicence/templates"
 	"github.com/elicence/elicence/verify"
 )
 
@@ -35,7 +34,7 @@ type installation struct {
 	db      *records.DB
 	objects *dir.Store
 	vault   *vault
-	types   *templates.Set
+	types   *lazyTypes
 	service *issuing.Service
 	ledger  *log
 
@@ -90,10 +89,11 @@ func (a *app) openBase(c config) (*installation, error) {
 	if i.keyring, err = openKeyring(a.data, i.keystores(), i.chain, i.passphrase); err != nil {
 		return nil, err
 	}
-	return i, i.loadTypes()
+	i.findTypes()
+	return i, nil
 }
 
-func (i *installation) loadTypes() (err error) {
+func (i *installation) findTypes() {
 	dirs := []string{systemFontDir, filepath.Join(i.dir, "fonts")}
 	for _, d := range i.config.Fonts.Dirs {
 		if !filepath.IsAbs(d) {
@@ -101,8 +101,7 @@ func (i *installation) loadTypes() (err error) {
 		}
 		dirs = append(dirs, d)
 	}
-	i.types, err = templates.Load(templates.Options{FontDirs: dirs})
-	return err
+	i.types = typesIn(dirs)
 }
 
 // openStores opens records and objects and wires the service.
@@ -252,6 +251,10 @@ func (a *app) prompt(what string) ([]byte, error) {
 
 // issueAll runs a batch while the ledger follows, then sequences and cosigns what is left.
 func (i *installation) issueAll(ctx context.Context, b *batch, births io.Reader) (batchResult, error) {
+	// A font that cannot be read is no fault of any line.
+	if _, err := i.types.Types(); err != nil {
+		return batchResult{}, err
+	}
 	if _, err := i.service.ResumeAll(ctx, i.who("resume"), nil); err != nil {
 		return batchResult{}, fmt.Errorf("finish what an earlier run left: %w", err)
 	}

@@ -118,7 +118,11 @@ func (i *installation) find(ctx context.Context, what string) ([]issuing.Licence
 		return nil, err
 	}
 	seen := map[string]bool{}
-	for _, name := range i.types.Types() {
+	names, err := i.types.Types()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
 		typ, err := i.types.Type(name)
 		if err != nil {
 			return nil, err
