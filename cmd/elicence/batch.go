@@ -237,6 +237,10 @@ func (b *batch) headOf(raw []byte) (*licence.Type, head, error) {
 		return nil, h, fmt.Errorf("%w: 不是一个 JSON 对象 / the line is not one JSON object", licence.ErrRefused)
 	}
 	typ, err := b.types(h.LicenceType)
+	if errors.Is(err, licence.ErrNotFound) {
+		// The word is the request's and may be anything, so it is not repeated.
+		err = fmt.Errorf("%w: /licenceType: 本系统没有这种证照 / no such licence type here", licence.ErrRefused)
+	}
 	return typ, h, err
 }
 
