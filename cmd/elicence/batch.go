@@ -14,6 +14,7 @@ import (
 	"github.com/elicence/elicence/audit"
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/licence"
+	"github.com/elicence/elicence/templates"
 )
 
 // maxLine bounds one request; licence.Check has its own, smaller bound and says so kindly.
@@ -237,7 +238,7 @@ func (b *batch) headOf(raw []byte) (*licence.Type, head, error) {
 		return nil, h, fmt.Errorf("%w: 不是一个 JSON 对象 / the line is not one JSON object", licence.ErrRefused)
 	}
 	typ, err := b.types(h.LicenceType)
-	if errors.Is(err, licence.ErrNotFound) {
+	if errors.Is(err, templates.ErrPart) {
 		// The word is the request's and may be anything, so it is not repeated.
 		err = fmt.Errorf("%w: /licenceType: 本系统没有这种证照 / no such licence type here", licence.ErrRefused)
 	}
