@@ -164,10 +164,10 @@ func mergePatch(target, patch map[string]any) {
 func (i *installation) replaced(ctx context.Context, number, businessID string) (*licence.Replaced, bool, error) {
 	old, err := i.db.ByNumber(ctx, number)
 	if err != nil {
-		return nil, false, fmt.Errorf("%s: %w", number, err)
+		return nil, false, fmt.Errorf("/replaces: %w", err) // the word is the request's: not repeated
 	}
 	if old.Stage != issuing.StageIssued {
-		return nil, false, fmt.Errorf("%s: %w: it is not issued yet", number, licence.ErrState)
+		return nil, false, fmt.Errorf("/replaces: %w: it is not issued yet", licence.ErrState)
 	}
 	recorded, err := licence.Open(old.Request)
 	if err != nil {
