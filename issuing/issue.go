@@ -216,7 +216,7 @@ func (s *Service) prepare(ctx context.Context, a licence.Approved, who audit.Ent
 	if err != nil {
 		return Beginning{}, err
 	}
-	parts, err := s.partsOf(ctx, d, now)
+	parts, err := s.partsOf(ctx, d)
 	if err != nil {
 		return Beginning{}, err
 	}
@@ -324,7 +324,7 @@ func (s *Service) pickStatusIndex() (uint64, error) {
 
 // partsOf decides which parts the licence has. A child that is registered already gets the main page only: its
 // counterfoil is in the registration authority's hands.
-func (s *Service) partsOf(ctx context.Context, d licence.Draft, now time.Time) ([]string, error) {
+func (s *Service) partsOf(ctx context.Context, d licence.Draft) ([]string, error) {
 	typ := d.Type()
 	if d.Replaces() == "" {
 		return typ.PartsOf(d.Kind(), false), nil
@@ -348,7 +348,7 @@ func (s *Service) partsOf(ctx context.Context, d licence.Draft, now time.Time) (
 	}
 	// What the third commit will judge is judged now, when a refusal costs no number. The successor has no handle yet.
 	end := contract.Event{Kind: contract.Superseded, Actor: d.Issuer().Code, Successor: [32]byte{1}, Reason: d.Kind()}
-	if _, err := s.judge(ctx, old, &end, now); err != nil {
+	if _, err := s.judge(ctx, old, &end); err != nil {
 		return nil, err
 	}
 	return typ.PartsOf(d.Kind(), view.Registered != ""), nil
@@ -428,7 +428,7 @@ func (s *Service) complete(ctx context.Context, l Licence, who audit.Entry) (Lic
 	}
 	c := Completion{Event: event, At: now, Audit: s.entry(who, "issued", l.ID)}
 	if l.Replaces != "" {
-		step, err := s.supersede(ctx, l, now, who)
+		step, err := s.supersede(ctx, l, who)
 		if err != nil {
 			return l, err
 		}

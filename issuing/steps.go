@@ -109,7 +109,7 @@ func (s *Service) Take(ctx context.Context, m Move, who audit.Entry) (Event, err
 	}
 	step, err := s.step(ctx, l, contract.Event{
 		Kind: m.Kind, Part: m.Part, Counterparty: m.Counterparty, Reason: m.Reason, Actor: m.Actor,
-	}, s.now(), who)
+	}, who)
 	if err != nil {
 		return Event{}, err
 	}
@@ -128,7 +128,7 @@ func (s *Service) Take(ctx context.Context, m Move, who audit.Entry) (Event, err
 }
 
 // judge completes e from the licence's own history and judges it; last is the event that it follows.
-func (s *Service) judge(ctx context.Context, l Licence, e *contract.Event, at time.Time) (last Event, err error) {
+func (s *Service) judge(ctx context.Context, l Licence, e *contract.Event) (last Event, err error) {
 	view, events, err := s.View(ctx, l)
 	if err != nil {
 		return last, err
@@ -141,6 +141,7 @@ func (s *Service) judge(ctx context.Context, l Licence, e *contract.Event, at ti
 		return last, err
 	}
 	last = events[len(events)-1]
+	at := s.now() // read after the last event: others take steps meanwhile
 	if at.Before(last.At) {
 		return last, fmt.Errorf("%w: the licence's last event was %s: set the clock right", licence.ErrClock, last.At.UTC().Format(time.RFC3339))
 	}
@@ -155,8 +156,8 @@ func (s *Service) judge(ctx context.Context, l Licence, e *contract.Event, at ti
 }
 
 // step judges e and signs it.
-func (s *Service) step(ctx context.Context, l Licence, e contract.Event, at time.Time, who audit.Entry) (*Step, error) {
-	last, err := s.judge(ctx, l, &e, at)
+func (s *Service) step(ctx context.Context, l Licence, e contract.Event, who audit.Entry) (*Step, error) {
+	last, err := s.judge(ctx, l, &e)
 	if err != nil {
 		return nil, err
 	}
@@ -193,14 +194,14 @@ func (s *Service) judgeReceiver(ctx context.Context, code string) error {
 }
 
 // supersede ends the old licence in the transaction that issues the new one.
-func (s *Service) supersede(ctx context.Context, next Licence, at time.Time, who audit.Entry) (*Step, error) {
+func (s *Service) supersede(ctx context.Context, next Licence, who audit.Entry) (*Step, error) {
 	old, _, err := s.standing(ctx, next.Replaces)
 	if err != nil {
 		return nil, err
 	}
 	step, err := s.step(ctx, old, contract.Event{
 		Kind: contract.Superseded, Actor: next.Issuer, Successor: next.Handle, Reason: next.Kind,
-	}, at, who)
+	}, who)
 	if err != nil {
 		return nil, err
 	}
