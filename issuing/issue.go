@@ -261,6 +261,9 @@ func (s *Service) prepare(ctx context.Context, a licence.Approved, who audit.Ent
 	for _, w := range d.Warnings() {
 		in.Warnings = append(in.Warnings, w.Code)
 	}
+	if err := s.codeFits(in, typ); err != nil {
+		return Beginning{}, err
+	}
 	return Beginning{
 		Intent:      in,
 		UseStock:    typ.UsesStock(d.Kind()),

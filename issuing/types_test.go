@@ -51,6 +51,7 @@ fields:
   - {pointer: /vessel/metres, zh: 船长, en: Length}
   - {pointer: /vessel/motor, zh: 机动, en: Motor}
   - {pointer: /waters, zh: 水域, en: Waters}
+  - {pointer: /remarks, zh: 备注, en: Remarks}
 process:
   - {pointer: /licenceType, zh: 证照类型, en: type}
   - {pointer: /kind, zh: 类别, en: kind}
@@ -60,6 +61,7 @@ process:
 clear:
   - {key: vessel.name, pointer: /vessel/name, label: {zh: 船名, en: vessel}}
   - {key: vessel.metres, pointer: /vessel/metres, label: {zh: 船长, en: length}}
+  - {key: remarks, pointer: /remarks, label: {zh: 备注, en: remarks}}
 search:
   - {name: vessel, pointer: /vessel/name}
 rules:
@@ -68,7 +70,7 @@ rules:
 		"fishing/schema.json": {Data: []byte(`{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","additionalProperties":false,
 			"required":["licenceType","kind","businessId","vessel"],"properties":{
 			"licenceType":{"const":"fishing"},"kind":{"type":"string"},"businessId":{"type":"string","format":"business-id"},
-			"replaces":{"type":"string"},"grounds":{"type":"string"},"waters":{"type":"string"},
+			"replaces":{"type":"string"},"grounds":{"type":"string"},"waters":{"type":"string"},"remarks":{"type":"string"},
 			"vessel":{"type":"object","additionalProperties":false,"required":["name"],"properties":{
 			"name":{"type":"string"},"metres":{"type":"integer"},"motor":{"type":"boolean"}}}}}`)},
 		"fishing/layout.yaml": {Data: []byte("format: 1\nabsent: \"/\"\n" + colours + "\nparts:\n" +
@@ -101,7 +103,7 @@ func TestATypeIsData(t *testing.T) {
 	for _, f := range report.Fields {
 		said[f.Pointer] = f.Value
 	}
-	want := map[string]any{"/vessel/name": "样张渔001", "/vessel/metres": int64(12), "/vessel/motor": true, "/waters": "样张湖"}
+	want := map[string]any{"/vessel/name": "样张渔001", "/vessel/metres": int64(12), "/vessel/motor": true, "/waters": "样张湖", "/remarks": nil}
 	if diff := cmp.Diff(want, said); diff != "" || report.Type != "fishing" {
 		t.Errorf("the verifier reads of type %q (-written +read)\n%s", report.Type, diff)
 	}
@@ -122,6 +124,8 @@ func TestATypeIsData(t *testing.T) {
 	next := h.issue(h.approved(hospital, with(boat, "/kind", "replacement", "/businessId", "F1-R", "/replaces", l.Number)))
 	h.take(issuing.Move{Kind: contract.Revoked, Number: next.Number, Actor: commission.Code, Reason: "wrongly-issued"})
 	h.balanced(2)
+	// What would not fit into the code is refused before a number is used, though no page draws it.
+	h.refused(h.service, h.approved(hospital, with(boat, "/businessId", "F3", "/remarks", strings.Repeat("not on the page ", 200))), licence.ErrRefused)
 	// The rules of the type are data, too.
 	_, findings, err := h.check(hospital, with(boat, "/businessId", "F2", "/vessel/metres", 100))
 	wants(t, err, licence.ErrRefused)
