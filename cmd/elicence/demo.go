@@ -105,6 +105,9 @@ func (d *demo) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(lines) == 0 {
+		return usage("births: %s holds no line", d.births)
+	}
 	if _, err := readConfig(d.app.data); err != nil {
 		if !errors.Is(err, errNoInstallation) {
 			return err
