@@ -23,9 +23,9 @@ type Issued struct {
 }
 
 // Issue takes an approved draft through the three commits of law 1. The same approved draft again gives the same
-// licence. Errors: licence.ErrConflict (same business id, other content), licence.ErrStockEmpty, licence.ErrClock,
-// *templates.MissingGlyph, ErrKey: nothing was consumed. Any other error after the intent names the licence, whose
-// number is kept and which Resume finishes.
+// licence. licence.ErrConflict (same business id, other content), licence.ErrStockEmpty and *templates.MissingGlyph
+// consume nothing. So do licence.ErrClock and ErrKey before the intent; after it, these and every other error name the
+// licence, whose number is kept and which Resume finishes.
 func (s *Service) Issue(ctx context.Context, a licence.Approved, who audit.Entry) (Issued, error) {
 	if l, ok, err := s.answered(ctx, a.Draft()); ok || err != nil {
 		return Issued{Licence: l}, err
