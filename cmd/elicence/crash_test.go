@@ -93,16 +93,25 @@ func walOf(data string) string { return filepath.Join(data, "records", "elicence
 func TestKilledWhileIssuing(t *testing.T) {
 	t.Parallel()
 	count, seed := kills(t)
-	const aRound = 20 // kills; about as many as a batch of 200 needs to get done between them
+	const aRound = 20 // kills at most; a quick machine is done with 200 births before as many
 	for round := 0; count > 0; round++ {
-		n := min(count, aRound)
-		count -= n
 		random := rand.New(rand.NewPCG(seed, uint64(round)))
-		t.Run(fmt.Sprintf("seed %d round %d", seed, round), func(t *testing.T) { killWhileIssuing(t, random, n) })
+		t.Run(fmt.Sprintf("seed %d round %d", seed, round), func(t *testing.T) {
+			hit := killWhileIssuing(t, random, min(count, aRound))
+			if hit == 0 {
+				t.Fatal("no kill hit a living process: this shows nothing")
+			}
+			count -= hit
+		})
+		if t.Failed() {
+			return
+		}
 	}
 }
 
-func killWhileIssuing(t *testing.T, random *rand.Rand, kills int) {
+// killWhileIssuing kills at most so many processes of one batch and returns how many it hit; a process that ended before
+// its kill has finished the batch.
+func killWhileIssuing(t *testing.T, random *rand.Rand, kills int) (hit int) {
 	data := copyOf(t, fresh)
 	folder := t.TempDir()
 	file := filepath.Join(folder, "births.jsonl")
@@ -121,8 +130,7 @@ func killWhileIssuing(t *testing.T, random *rand.Rand, kills int) {
 	report := filepath.Join(folder, "report.jsonl")
 	issue := []string{"issue", "--data", data, "--births", file, "--report", report, "--workers", strconv.Itoa(1 + random.IntN(16))}
 	numbers := map[string]string{} // business id → the number that was answered
-	hit := 0
-	for range kills {
+	for done := false; hit < kills && !done; {
 		if err := os.RemoveAll(report); err != nil {
 			t.Fatal(err)
 		}
@@ -132,15 +140,12 @@ func killWhileIssuing(t *testing.T, random *rand.Rand, kills int) {
 			more = func() bool { return answered(report) >= answeredLines }
 		}
 		ended, said := killed(t, more, issue...)
-		if !ended {
+		if done = ended; !ended {
 			hit++
 		} else if !strings.Contains(said, "refused 0") {
 			t.Fatalf("issue: %s", said)
 		}
 		remember(t, numbers, report)
-	}
-	if hit < kills/2 {
-		t.Errorf("only %d of %d kills hit a living process", hit, kills)
 	}
 	if err := os.RemoveAll(report); err != nil {
 		t.Fatal(err)
@@ -153,6 +158,7 @@ func killWhileIssuing(t *testing.T, random *rand.Rand, kills int) {
 		t.Fatalf("%d births were answered, want %d", len(numbers), len(lines))
 	}
 	whole(t, data, numbers, s.agencies[0].Code)
+	return hit
 }
 
 // remember holds every answered line of the report to the number that it was answered with before. The last line may be
