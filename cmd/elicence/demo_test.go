@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"html"
 	"net/url"
 	"os"
@@ -25,7 +26,11 @@ func TestDemo(t *testing.T) {
 		t.Helper()
 		out, err := exec.CommandContext(t.Context(), "elicence", "demo", "--births", birthsOf(t, 1, 12), "--data", data).Output()
 		if err != nil {
-			t.Fatalf("demo: %v: %s", err, err.(*exec.ExitError).Stderr)
+			var ended *exec.ExitError
+			if errors.As(err, &ended) {
+				t.Fatalf("demo: %v: %s", err, ended.Stderr)
+			}
+			t.Fatalf("demo: %v", err)
 		}
 		return string(out)
 	}
