@@ -7,6 +7,7 @@ import (
 
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/ledger"
+	"github.com/elicence/elicence/ledger/contract"
 	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/signer/purpose"
 	"github.com/elicence/elicence/verify/trust"
@@ -85,6 +86,9 @@ func (i *installation) auditLicences(ctx context.Context) (count int, problem st
 			problem = fmt.Sprintf("%s 没有签发事件 / %s is issued and has no event", l.Number, l.Number)
 			return
 		}
+		if problem = statusMisfit(l, events); problem != "" {
+			return
+		}
 		for _, e := range events {
 			if e.Index == nil {
 				continue
@@ -101,6 +105,30 @@ func (i *installation) auditLicences(ctx context.Context) (count int, problem st
 		}
 	})
 	return count, problem, err
+}
+
+// statusMisfit holds the status that the records give, and the status list publishes, to what the licence's own signed
+// events say. It returns "" when they agree.
+func statusMisfit(l issuing.Licence, events []issuing.Event) string {
+	raw := make([][]byte, len(events))
+	for n := range events {
+		raw[n] = events[n].Bytes
+	}
+	view, err := contract.Replay(raw)
+	if err != nil {
+		return fmt.Sprintf("%s 的事件前后不连 / the events of %s form no history: %v", l.Number, l.Number, err)
+	}
+	said := issuing.InForce
+	switch {
+	case view.Revoked != "":
+		said = issuing.Revoked
+	case view.Superseded != "":
+		said = issuing.Superseded
+	}
+	if said != l.Status {
+		return fmt.Sprintf("%s 的状态与其事件不符 / %s is %s by its records and %s by its signed events", l.Number, l.Number, l.Status, said)
+	}
+	return ""
 }
 
 // knownCheckpoints are what the cosigners here have kept. Reading needs their certificates and no key.
