@@ -55,7 +55,11 @@ func (i *installation) audit(ctx context.Context) (auditReport, error) {
 		r.Problem = fmt.Sprintf("条目 entry %d: %s: %s / %s", m.Index, m.Rule, m.ZH, m.EN)
 		return r, nil
 	}
-	if r.Licences, r.Problem, err = i.auditLicences(ctx); err != nil || r.Problem != "" {
+	known := map[[32]byte]bool{}
+	if r.Licences, r.Problem, err = i.auditLicences(ctx, known); err != nil || r.Problem != "" {
+		return r, err
+	}
+	if r.Problem, err = i.auditEntries(ctx, r.Entries, known); err != nil || r.Problem != "" {
 		return r, err
 	}
 	broken, rows, err := i.db.CheckChain(ctx)
@@ -71,10 +75,12 @@ func (i *installation) audit(ctx context.Context) (auditReport, error) {
 	return r, nil
 }
 
-// auditLicences holds the records against the log: an event that the records call sequenced must be the entry there.
-func (i *installation) auditLicences(ctx context.Context) (count int, problem string, err error) {
+// auditLicences holds the records against the log: an event that the records call sequenced must be the entry there. The
+// licences' handles are left in known.
+func (i *installation) auditLicences(ctx context.Context, known map[[32]byte]bool) (count int, problem string, err error) {
 	err = i.each(ctx, nil, func(l issuing.Licence) {
 		count++
+		known[l.Handle] = true
 		if problem != "" || err != nil {
 			return
 		}
@@ -105,6 +111,26 @@ func (i *installation) auditLicences(ctx context.Context) (count int, problem st
 		}
 	})
 	return count, problem, err
+}
+
+// auditEntries holds the log against the records: what the log says was issued must be there.
+func (i *installation) auditEntries(ctx context.Context, size uint64, known map[[32]byte]bool) (string, error) {
+	for from := uint64(0); from < size; from += sequenceBatch {
+		entries, err := i.db.Entries(ctx, from, min(from+sequenceBatch, size))
+		if err != nil {
+			return "", err
+		}
+		for n, b := range entries {
+			signed, err := contract.ParseEvent(b)
+			if err != nil {
+				return "", err
+			}
+			if index := from + uint64(n); signed.Event.Kind == contract.Issued && !known[signed.Event.Handle] {
+				return fmt.Sprintf("条目 entry %d: 记录中没有这份已签发的证照 / the records lack the licence that was issued there", index), nil
+			}
+		}
+	}
+	return "", nil
 }
 
 // statusMisfit holds the status that the records give, and the status list publishes, to what the licence's own signed

@@ -25,11 +25,13 @@ func TestAuditNamesWhatWasChanged(t *testing.T) {
 		change string
 		words  string
 	}{
-		"an entry changed":          {`UPDATE log_entries SET bytes = CAST(substr(bytes, 1, 40) || X'00' || substr(bytes, 42) AS BLOB) WHERE idx = 9`, "entry 9"},
-		"an entry deleted":          {`DELETE FROM log_entries WHERE idx = 9`, "9"},
-		"two entries swapped":       {`UPDATE log_entries SET bytes = (SELECT bytes FROM log_entries WHERE idx = 10) WHERE idx = 9`, "entry 9"},
-		"the last entry cut off":    {`DELETE FROM log_entries WHERE idx = (SELECT max(idx) FROM log_entries)`, ""},
-		"an event deleted":          {`DELETE FROM events WHERE kind = 'issued' AND licence = (SELECT ordinal FROM licences WHERE number = 'X000000001')`, "X000000001"},
+		"an entry changed":       {`UPDATE log_entries SET bytes = CAST(substr(bytes, 1, 40) || X'00' || substr(bytes, 42) AS BLOB) WHERE idx = 9`, "entry 9"},
+		"an entry deleted":       {`DELETE FROM log_entries WHERE idx = 9`, "9"},
+		"two entries swapped":    {`UPDATE log_entries SET bytes = (SELECT bytes FROM log_entries WHERE idx = 10) WHERE idx = 9`, "entry 9"},
+		"the last entry cut off": {`DELETE FROM log_entries WHERE idx = (SELECT max(idx) FROM log_entries)`, ""},
+		"an event deleted":       {`DELETE FROM events WHERE kind = 'issued' AND licence = (SELECT ordinal FROM licences WHERE number = 'X000000001')`, "X000000001"},
+		"a licence deleted": {`PRAGMA foreign_keys = 0; UPDATE licences SET stage = 2, status = 0 WHERE number = 'X000000002';
+			DELETE FROM licences WHERE number = 'X000000001'`, "entry"},
 		"a revocation undone":       {`UPDATE licences SET status = 0 WHERE number = 'X000000005'`, "X000000005"},
 		"a revocation invented":     {`UPDATE licences SET status = 1 WHERE number = 'X000000002'`, "X000000002"},
 		"a replaced one put back":   {`UPDATE licences SET status = 0 WHERE number = 'X000000006'`, "X000000006"},
