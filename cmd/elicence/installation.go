@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -180,7 +182,12 @@ func (i *installation) who(person string) audit.Entry {
 	if err != nil {
 		host = "unknown"
 	}
-	return audit.Entry{Person: person, From: "cli:" + host}
+	// Commands that only read ask nobody's name: the system's account is then all that tells who it was.
+	account := strconv.Itoa(os.Getuid())
+	if u, err := user.Current(); err == nil {
+		account = u.Username
+	}
+	return audit.Entry{Person: person, From: "cli:" + account + "@" + host}
 }
 
 // personWith finds a person and holds them to a role.
