@@ -271,35 +271,46 @@ func (w *writer) gather(first *job) []*job {
 	}
 }
 
-// transact runs one group. A job's own error spoils only its savepoint; the error returned is everybody's. Answers
-// that say no are given after the commit too: they may rest on what an earlier job of the group wrote.
+// transact runs one group and answers every job of it. A job's own error spoils only that job. The error returned is
+// everybody's.
 func (w *writer) transact(session **session, group []*job) error {
-	// The writer's own context: no caller may interrupt a transaction that others share.
-	ctx := context.Background()
 	if *session == nil {
-		s, err := w.connect(ctx)
+		// The writer's own context: no caller may interrupt a transaction that others share.
+		s, err := w.connect(context.Background())
 		if err != nil {
 			return err
 		}
 		*session = s
 	}
+	// Hardly a group has a job that fails, and a savepoint for each costs a copy of every page that the job touches. So
+	// the group runs without any; if one fails, nothing stands, and all run again with savepoints.
+	clean, err := w.attempt(session, group, plain)
+	if err != nil || clean {
+		return err
+	}
+	_, err = w.attempt(session, group, inSavepoint)
+	return err
+}
+
+// attempt runs the group in one transaction and reports whether it ended in the group's answers: run says what a job's
+// failure does to the transaction. Answers that say no are given after the commit, too: they may rest on what an earlier
+// job of the group wrote.
+func (w *writer) attempt(session **session, group []*job, run func(ctx context.Context, s *session, j *job) (stands bool, err error)) (bool, error) {
+	ctx := context.Background()
 	s := *session
 	if _, err := s.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return w.lost(session, "begin", err)
+		return false, w.lost(session, "begin", err)
 	}
 	for _, j := range group {
-		if _, err := s.exec(ctx, "SAVEPOINT one"); err != nil {
-			return w.lost(session, "write", err)
+		stands, err := run(ctx, s, j)
+		if err != nil {
+			return false, w.lost(session, "write", err)
 		}
-		if j.err = j.change(ctx, s); j.err != nil {
-			// Some failures (disk full, I/O) end the whole transaction; then there is no savepoint to return to.
-			if _, err := s.exec(ctx, "ROLLBACK TO one"); err != nil {
-				return w.lost(session, "write", errors.Join(j.err, err))
+		if !stands {
+			if _, err := s.exec(ctx, "ROLLBACK"); err != nil {
+				return false, w.lost(session, "write", errors.Join(j.err, err))
 			}
-			j.err = say("write", j.err)
-		}
-		if _, err := s.exec(ctx, "RELEASE one"); err != nil {
-			return w.lost(session, "write", err)
+			return false, nil
 		}
 	}
 	err := w.commit(func() error {
@@ -307,9 +318,31 @@ func (w *writer) transact(session **session, group []*job) error {
 		return err
 	})
 	if err != nil {
-		return w.lost(session, "commit", err)
+		return false, w.lost(session, "commit", err)
 	}
-	return nil
+	return true, nil
+}
+
+// plain runs a job whose failure takes the transaction with it.
+func plain(ctx context.Context, s *session, j *job) (stands bool, err error) {
+	j.err = j.change(ctx, s)
+	return j.err == nil, nil
+}
+
+// inSavepoint runs a job that leaves nothing behind when it fails.
+func inSavepoint(ctx context.Context, s *session, j *job) (stands bool, err error) {
+	if _, err := s.exec(ctx, "SAVEPOINT one"); err != nil {
+		return false, err
+	}
+	if j.err = j.change(ctx, s); j.err != nil {
+		// Some failures (disk full, I/O) end the whole transaction; then there is no savepoint to return to.
+		if _, err := s.exec(ctx, "ROLLBACK TO one"); err != nil {
+			return false, errors.Join(j.err, err)
+		}
+		j.err = say("write", j.err)
+	}
+	_, err = s.exec(ctx, "RELEASE one")
+	return true, err
 }
 
 // lost ends a transaction whose outcome is no longer certain, and connects anew: a connection after such an error is
