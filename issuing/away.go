@@ -47,9 +47,9 @@ func (s safe) NewKey(ctx context.Context) (DataKey, error) {
 	return k, away(err)
 }
 
-func (s safe) Seal(ctx context.Context, key DataKey, licenceID string, nonce, plain []byte) (string, []byte, error) {
-	object, stored, err := s.Vault.Seal(ctx, key, licenceID, nonce, plain)
-	return object, stored, away(err)
+func (s safe) Seal(ctx context.Context, key DataKey, licenceID string, nonce, plain []byte) (Object, error) {
+	o, err := s.Vault.Seal(ctx, key, licenceID, nonce, plain)
+	return o, away(err)
 }
 
 func away(err error) error {

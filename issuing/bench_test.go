@@ -19,7 +19,7 @@ func BenchmarkIssue(b *testing.B) {
 			store, err := dir.Open(filepath.Join(h.dir, "objects"))
 			h.must(err)
 			defer func() { h.must(store.Close()) }()
-			h.service = h.serve(func(n *issuing.Needs) { n.Objects = store })
+			h.service = h.serve(func(n *issuing.Needs) { n.Objects = shelf{store} })
 			h.allot(hospital, "X000500001", b.N)
 			h.faults.set(nil)
 			var next atomic.Int64

@@ -16,8 +16,7 @@ import (
 // part is one built part on its way into storage.
 type part struct {
 	name   string
-	object string // key in the object store
-	stored []byte // encrypted bytes
+	stored Object // encrypted
 }
 
 // plan is everything about a licence that does not depend on a signature value.
@@ -128,11 +127,11 @@ func (s *Service) sign(ctx context.Context, l *Licence) ([]part, error) {
 		}
 		ps.SM3, ps.Size = s.memo.Sum(file), int64(len(file))
 		built[i].name = name
-		built[i].object, built[i].stored, err = s.vault.Seal(ctx, DataKey{ID: l.DataKeyID, Wrapped: l.DataKey}, l.ID, nonce, file)
+		built[i].stored, err = s.vault.Seal(ctx, DataKey{ID: l.DataKeyID, Wrapped: l.DataKey}, l.ID, nonce, file)
 		if err != nil {
 			return nil, err
 		}
-		ps.Address = built[i].object
+		ps.Address = built[i].stored.Key()
 		signed.Parts = append(signed.Parts, ps)
 	}
 	if err := s.records.CommitSigned(ctx, l.ID, l.Epoch, signed); err != nil {
@@ -174,14 +173,14 @@ func (s *Service) rebuild(ctx context.Context, l *Licence) ([]part, error) {
 			}
 			return s.sign(ctx, l)
 		}
-		object, stored, err := s.vault.Seal(ctx, DataKey{ID: l.DataKeyID, Wrapped: l.DataKey}, l.ID, recorded.Nonce, file)
+		stored, err := s.vault.Seal(ctx, DataKey{ID: l.DataKeyID, Wrapped: l.DataKey}, l.ID, recorded.Nonce, file)
 		if err != nil {
 			return nil, err
 		}
-		if object != recorded.Address {
+		if stored.Key() != recorded.Address {
 			return nil, fmt.Errorf("%w: part %s would be stored elsewhere than recorded", licence.ErrState, name)
 		}
-		built[i] = part{name: name, object: object, stored: stored}
+		built[i] = part{name: name, stored: stored}
 	}
 	return built, nil
 }

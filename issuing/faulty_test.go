@@ -86,15 +86,22 @@ func always(prefix string, fault objectstest.Fault) func(int, string) objectstes
 	}
 }
 
-// objects are the faulty object store; errPut, if set, is what a failing Put says.
-func (f *faults) objects(s objectstest.Store) *objectstest.Faulty {
-	return objectstest.Inject(s, func(c objectstest.Call) objectstest.Fault {
+// shelf is an object store as issuing sees it.
+type shelf struct{ objectstest.Store }
+
+func (s shelf) Put(ctx context.Context, o issuing.Object) error {
+	return s.PutObject(ctx, o.(objects.Object))
+}
+
+// objects are the faulty object store.
+func (f *faults) objects(s objectstest.Store) issuing.Objects {
+	return shelf{objectstest.Inject(s, func(c objectstest.Call) objectstest.Fault {
 		if c.Verb != "put" {
 			return objectstest.None
 		}
 		folder, _, _ := strings.Cut(c.Key, "/")
 		return f.ask("put " + folder)
-	})
+	})}
 }
 
 // keyring finds the world's keys.
@@ -171,19 +178,17 @@ func (v *vault) NewKey(ctx context.Context) (k issuing.DataKey, err error) {
 	return k, err
 }
 
-func (v *vault) Seal(ctx context.Context, key issuing.DataKey, id string, nonce, plain []byte) (object string, stored []byte, err error) {
+func (v *vault) Seal(ctx context.Context, key issuing.DataKey, id string, nonce, plain []byte) (o issuing.Object, err error) {
 	err = v.faults.around("seal", func() error {
 		k, err := envelope.UnwrapKey(ctx, v.wrapper, key.ID, key.Wrapped)
 		if err != nil {
 			return err
 		}
-		stored, err = envelope.SealObject(k, envelope.Header{KeyID: key.ID, LicenceTag: v.tag(id), Nonce: [envelope.NonceSize]byte(nonce)}, plain)
+		stored, err := envelope.SealObject(k, envelope.Header{KeyID: key.ID, LicenceTag: v.tag(id), Nonce: [envelope.NonceSize]byte(nonce)}, plain)
+		o = objects.AtAddress(stored)
 		return err
 	})
-	if err != nil {
-		return "", nil, err
-	}
-	return objects.ContentKey(stored), stored, nil
+	return o, err
 }
 
 func (v *vault) Open(ctx context.Context, key issuing.DataKey, id, object string, stored []byte) ([]byte, error) {
@@ -197,9 +202,12 @@ func (v *vault) Open(ctx context.Context, key issuing.DataKey, id, object string
 	return envelope.OpenObject(k, key.ID, v.tag(id), stored)
 }
 
-func (v *vault) KeyObject(key issuing.DataKey, id string) (string, []byte, error) {
+func (v *vault) KeyObject(key issuing.DataKey, id string) (issuing.Object, error) {
 	b, err := envelope.KeyRecord{KeyID: key.ID, LicenceTag: v.tag(id), Wrapped: key.Wrapped}.Encode()
-	return objects.Deletable + key.ID, b, err
+	if err != nil {
+		return nil, err
+	}
+	return objects.Under(objects.Deletable+key.ID, b)
 }
 
 func (v *vault) tag(id string) [32]byte { return v.index.Tag(envelope.LicenceColumn, id) }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/elicence/elicence/audit"
@@ -385,19 +386,26 @@ func (s *Service) finish(ctx context.Context, l Licence, who audit.Entry) (Licen
 // these bytes is adopted.
 func (s *Service) store(ctx context.Context, l Licence, built []part) error {
 	key := DataKey{ID: l.DataKeyID, Wrapped: l.DataKey}
-	object, b, err := s.vault.KeyObject(key, l.ID)
+	wrapped, err := s.vault.KeyObject(key, l.ID)
 	if err != nil {
 		return err
 	}
-	if err := s.objects.Put(ctx, object, b); err != nil {
-		return fmt.Errorf("%w: key object: %w", licence.ErrUnavailable, err)
+	// Side by side: each waits for the disk, and none needs another to be there first.
+	failed := make([]error, 1+len(built))
+	var puts sync.WaitGroup
+	put := func(n int, name string, o Object) {
+		puts.Go(func() {
+			if err := s.objects.Put(ctx, o); err != nil {
+				failed[n] = fmt.Errorf("%w: %s: %w", licence.ErrUnavailable, name, err)
+			}
+		})
 	}
-	for _, p := range built {
-		if err := s.objects.Put(ctx, p.object, p.stored); err != nil {
-			return fmt.Errorf("%w: part %s: %w", licence.ErrUnavailable, p.name, err)
-		}
+	put(0, "key object", wrapped)
+	for i, p := range built {
+		put(1+i, "part "+p.name, p.stored)
 	}
-	return nil
+	puts.Wait()
+	return errors.Join(failed...)
 }
 
 // complete makes the event and commits; what the caller is answered exists from here on.

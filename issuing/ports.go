@@ -313,9 +313,16 @@ type Trail interface {
 	CheckChain(ctx context.Context) (broken uint64, rows int, err error)
 }
 
+// Object is bytes on their way into the store, with the key that they belong under. Nobody changes the bytes any more.
+type Object interface {
+	Key() string
+	Bytes() []byte
+}
+
 // Objects keeps bytes that are never overwritten. Keys and semantics: storage/objects.
 type Objects interface {
-	Put(ctx context.Context, key string, b []byte) error
+	// Put returns once the object is durable. One that is there with these bytes is adopted.
+	Put(ctx context.Context, o Object) error
 	Get(ctx context.Context, key string) ([]byte, error)
 }
 

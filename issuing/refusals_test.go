@@ -146,13 +146,13 @@ type putFails struct {
 	err error
 }
 
-func (p putFails) Put(context.Context, string, []byte) error { return p.err }
+func (p putFails) Put(context.Context, issuing.Object) error { return p.err }
 
 // A full or read-only store: an error that says so and names the licence, and the same licence when there is room.
 func TestStoreThatCannotBeWritten(t *testing.T) {
 	h := newHouse(t)
 	for i, cause := range []error{objects.ErrFull, objects.ErrReadOnly} {
-		full := h.serve(func(n *issuing.Needs) { n.Objects = putFails{h.memory, cause} })
+		full := h.serve(func(n *issuing.Needs) { n.Objects = putFails{shelf{h.memory}, cause} })
 		a := h.approved(hospital, request(t, i, fmt.Sprint("B", i)))
 		for range 5 {
 			_, err := full.Issue(t.Context(), a, who("issue"))
@@ -197,7 +197,7 @@ func TestServiceWithoutAPart(t *testing.T) {
 		func(n *issuing.Needs) { n.Vault = nil }, func(n *issuing.Needs) { n.Renderer = nil }, func(n *issuing.Needs) { n.SelfCheck = nil },
 		func(n *issuing.Needs) { n.Directory = nil }, func(n *issuing.Needs) { n.Now = nil },
 	} {
-		n := issuing.Needs{Records: h.db, Objects: h.memory, Keys: keyring{h.world, h.faults}, Vault: h.vault, Renderer: h.renderer,
+		n := issuing.Needs{Records: h.db, Objects: shelf{h.memory}, Keys: keyring{h.world, h.faults}, Vault: h.vault, Renderer: h.renderer,
 			SelfCheck: h.selfCheck, Directory: h.db, Now: h.clock.Now}
 		take(&n)
 		if _, err := issuing.New(n, issuing.Config{StatusSpace: 1, Zone: licence.Zone}); err == nil {

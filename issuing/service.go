@@ -48,12 +48,12 @@ type DataKey struct {
 type Vault interface {
 	// NewKey makes a random data key and returns it wrapped.
 	NewKey(ctx context.Context) (DataKey, error)
-	// Seal returns the bytes to store and the object key they belong under. Same input, same bytes.
-	Seal(ctx context.Context, key DataKey, licenceID string, nonce, plain []byte) (object string, stored []byte, err error)
+	// Seal returns the bytes to store under their address. Same input, same bytes.
+	Seal(ctx context.Context, key DataKey, licenceID string, nonce, plain []byte) (Object, error)
 	// Open is the way back; it fails if object or any byte is not what Seal returned.
 	Open(ctx context.Context, key DataKey, licenceID, object string, stored []byte) ([]byte, error)
 	// KeyObject is the deletable copy of the wrapped key, from which records can be rebuilt.
-	KeyObject(key DataKey, licenceID string) (object string, b []byte, err error)
+	KeyObject(key DataKey, licenceID string) (Object, error)
 }
 
 // SelfCheck verifies a part as a stranger would, right after signing and before anything is promised.

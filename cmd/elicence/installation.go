@@ -128,7 +128,7 @@ func (i *installation) openStores(ctx context.Context, readOnly bool) (err error
 		profile = cms.GMT0010
 	}
 	i.service, err = issuing.New(issuing.Needs{
-		Records: i.db, Objects: i.objects, Keys: i.keyring, Vault: i.vault, Renderer: i.types, SelfCheck: i.selfCheck,
+		Records: i.db, Objects: parts{i.objects}, Keys: i.keyring, Vault: i.vault, Renderer: i.types, SelfCheck: i.selfCheck,
 		Directory: i.db, Now: i.app.now,
 	}, issuing.Config{
 		Specimen: i.config.Demonstration, Profile: profile, StatusSpace: i.config.Status.Space, Zone: i.zone,

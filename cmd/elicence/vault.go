@@ -51,20 +51,20 @@ func (v *vault) NewKey(ctx context.Context) (issuing.DataKey, error) {
 }
 
 // Seal encrypts one part; its address is the SM3 of what is stored.
-func (v *vault) Seal(ctx context.Context, key issuing.DataKey, licenceID string, nonce, plain []byte) (string, []byte, error) {
+func (v *vault) Seal(ctx context.Context, key issuing.DataKey, licenceID string, nonce, plain []byte) (issuing.Object, error) {
 	k, err := envelope.UnwrapKey(ctx, v.wrapper, key.ID, key.Wrapped)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	h := envelope.Header{KeyID: key.ID, LicenceTag: v.tag(licenceID)}
 	if copy(h.Nonce[:], nonce) != envelope.NonceSize {
-		return "", nil, envelope.ErrKey
+		return nil, envelope.ErrKey
 	}
 	stored, err := envelope.SealObject(k, h, plain)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	return objects.ContentKey(stored), stored, nil
+	return objects.AtAddress(stored), nil
 }
 
 // Open decrypts one part.
@@ -80,12 +80,26 @@ func (v *vault) Open(ctx context.Context, key issuing.DataKey, licenceID, object
 }
 
 // KeyObject is the deletable copy of the wrapped key.
-func (v *vault) KeyObject(key issuing.DataKey, licenceID string) (string, []byte, error) {
+func (v *vault) KeyObject(key issuing.DataKey, licenceID string) (issuing.Object, error) {
 	b, err := envelope.KeyRecord{KeyID: key.ID, LicenceTag: v.tag(licenceID), Wrapped: key.Wrapped}.Encode()
-	return objects.Deletable + key.ID, b, err
+	if err != nil {
+		return nil, err
+	}
+	return objects.Under(objects.Deletable+key.ID, b)
 }
 
 func (v *vault) tag(licenceID string) [32]byte { return v.index.Tag(envelope.LicenceColumn, licenceID) }
+
+// parts keeps a licence's files among the objects.
+type parts struct{ *dir.Store }
+
+// Put implements issuing.Objects. What comes from the vault was hashed there; anything else is hashed now.
+func (p parts) Put(ctx context.Context, o issuing.Object) error {
+	if known, ok := o.(objects.Object); ok {
+		return p.PutObject(ctx, known)
+	}
+	return p.Store.Put(ctx, o.Key(), o.Bytes())
+}
 
 // tiles keeps the log's tiles among the objects.
 type tiles struct{ store *dir.Store }

@@ -48,6 +48,30 @@ const (
 
 const maxKey = 512 // bytes
 
+// Object is bytes with the key that they belong under. One at its own address was hashed when it was made, so that a
+// store need not hash it again. The bytes must not be changed any more.
+type Object struct {
+	key    string
+	stored []byte
+}
+
+// AtAddress returns stored as the object at its own address.
+func AtAddress(stored []byte) Object { return Object{key: ContentKey(stored), stored: stored} }
+
+// Under returns stored as the object under a key that is no address: ErrKey for one that is.
+func Under(key string, stored []byte) (Object, error) {
+	if strings.HasPrefix(key, Content) {
+		return Object{}, fmt.Errorf("%w: %s is an address", ErrKey, key)
+	}
+	return Object{key: key, stored: stored}, CheckKey(key)
+}
+
+// Key is what the object stands under.
+func (o Object) Key() string { return o.key }
+
+// Bytes are what is stored; they are not the caller's to change.
+func (o Object) Bytes() []byte { return o.stored }
+
 // Address is the SM3 of the stored bytes in lower-case hex, 64 characters.
 func Address(stored []byte) string {
 	sum := sm3.Sum(stored)
@@ -107,14 +131,22 @@ func isAddress(s string) bool {
 
 // CheckPut returns nil if b may be put under key: ErrKey, ErrTooLarge, or ErrKey when key is an address but not b's.
 func CheckPut(key string, b []byte) error {
-	if err := CheckKey(key); err != nil {
+	if err := (Object{key, b}).Check(); err != nil {
 		return err
-	}
-	if len(b) > MaxSize {
-		return fmt.Errorf("%w: %d bytes under %s, at most %d", ErrTooLarge, len(b), key, MaxSize)
 	}
 	if strings.HasPrefix(key, Content) && ContentKey(b) != key {
 		return fmt.Errorf("%w: the bytes belong under another address than %s", ErrKey, key)
+	}
+	return nil
+}
+
+// Check returns nil if the object may be put: ErrKey (of the zero Object, for one) or ErrTooLarge.
+func (o Object) Check() error {
+	if err := CheckKey(o.key); err != nil {
+		return err
+	}
+	if len(o.stored) > MaxSize {
+		return fmt.Errorf("%w: %d bytes under %s, at most %d", ErrTooLarge, len(o.stored), o.key, MaxSize)
 	}
 	return nil
 }

@@ -76,6 +76,18 @@ func (s *Store) Put(ctx context.Context, key string, b []byte) error {
 	if err := objects.CheckPut(key, b); err != nil {
 		return err
 	}
+	return s.put(ctx, key, b)
+}
+
+// PutObject is Put of an object whose address is known to be its own.
+func (s *Store) PutObject(ctx context.Context, o objects.Object) error {
+	if err := o.Check(); err != nil {
+		return err
+	}
+	return s.put(ctx, o.Key(), o.Bytes())
+}
+
+func (s *Store) put(ctx context.Context, key string, b []byte) error {
 	if err := s.usable(ctx); err != nil {
 		return err
 	}

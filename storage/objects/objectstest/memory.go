@@ -43,6 +43,18 @@ func (m *Memory) Put(ctx context.Context, key string, b []byte) error {
 	if err := objects.CheckPut(key, b); err != nil {
 		return m.verdict("put", key, err)
 	}
+	return m.put(ctx, key, b)
+}
+
+// PutObject implements Store.
+func (m *Memory) PutObject(ctx context.Context, o objects.Object) error {
+	if err := o.Check(); err != nil {
+		return m.verdict("put", o.Key(), err)
+	}
+	return m.put(ctx, o.Key(), o.Bytes())
+}
+
+func (m *Memory) put(ctx context.Context, key string, b []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -209,6 +221,11 @@ func (f *Faulty) around(verb, key string, call func() error) error {
 // Put implements Store.
 func (f *Faulty) Put(ctx context.Context, key string, b []byte) error {
 	return f.around("put", key, func() error { return f.Store.Put(ctx, key, b) })
+}
+
+// PutObject implements Store.
+func (f *Faulty) PutObject(ctx context.Context, o objects.Object) error {
+	return f.around("put", o.Key(), func() error { return f.Store.PutObject(ctx, o) })
 }
 
 // Get implements Store.

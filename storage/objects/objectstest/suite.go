@@ -19,6 +19,7 @@ import (
 // Store is all that a driver offers. Users declare the one or two methods that they need.
 type Store interface {
 	Put(ctx context.Context, key string, b []byte) error
+	PutObject(ctx context.Context, o objects.Object) error
 	Get(ctx context.Context, key string) ([]byte, error)
 	Stat(ctx context.Context, key string) (objects.Info, error)
 	List(ctx context.Context, prefix string, each func(objects.Info) error) error
@@ -72,6 +73,28 @@ func Run(t *testing.T, open func(t *testing.T) Store, reopen func(t *testing.T, 
 			wants(t, s.Put(ctx, key, []byte("those")), objects.ErrKey)
 			_, err := s.Get(ctx, key)
 			wants(t, err, objects.ErrNotFound)
+		}},
+		{"an object with its address is put like any other", func(t *testing.T, s Store) {
+			whole := objects.AtAddress([]byte("whole"))
+			must(t, s.PutObject(ctx, whole))
+			must(t, s.PutObject(ctx, whole))
+			must(t, s.Put(ctx, whole.Key(), []byte("whole")))
+			equal(t, s, whole.Key(), []byte("whole"))
+			wrapped, err := objects.Under("keys/0a0b", []byte("wrapped"))
+			must(t, err)
+			must(t, s.PutObject(ctx, wrapped))
+			equal(t, s, "keys/0a0b", []byte("wrapped"))
+			other, err := objects.Under("keys/0a0b", []byte("other"))
+			must(t, err)
+			wants(t, s.PutObject(ctx, other), objects.ErrExists)
+			equal(t, s, "keys/0a0b", []byte("wrapped"))
+			_, err = objects.Under(whole.Key(), []byte("foreign bytes"))
+			wants(t, err, objects.ErrKey)
+			wants(t, s.PutObject(ctx, objects.Object{}), objects.ErrKey)
+			wants(t, s.PutObject(ctx, objects.AtAddress(make([]byte, objects.MaxSize+1))), objects.ErrTooLarge)
+			cancelled, cancel := context.WithCancel(ctx)
+			cancel()
+			wants(t, s.PutObject(cancelled, objects.AtAddress([]byte("late"))), context.Canceled)
 		}},
 		{"keys are checked everywhere", func(t *testing.T, s Store) {
 			for _, key := range []string{"", "x", "/etc/passwd", "../up/it", "tile/../../x", "tile/A", "keys/a/b", "objects/zz/0", "tile/.x"} {
