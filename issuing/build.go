@@ -7,6 +7,7 @@ import (
 	"github.com/elicence/elicence/licence"
 	"github.com/elicence/elicence/signer/cms"
 	"github.com/elicence/elicence/signer/credential"
+	"github.com/elicence/elicence/signer/digest"
 	"github.com/elicence/elicence/signer/pdf"
 	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/signer/purpose"
@@ -29,7 +30,7 @@ type plan struct {
 
 // codeFits refuses, before a number is used, a licence whose credential would not fit into its code. What Begin chooses
 // stands in with its greatest length.
-func (s *Service) codeFits(in Intent, typ *licence.Type) error {
+func (s *Service) codeFits(in Intent, typ *licence.Type, document map[string]any) error {
 	longest, err := typ.Identifier(in.Issuer, longestSerial, 1)
 	if err != nil {
 		return err
@@ -38,11 +39,9 @@ func (s *Service) codeFits(in Intent, typ *licence.Type) error {
 	if in.Number == "" {
 		in.Number = "X000000000"
 	}
-	p, err := s.plan(Licence{Intent: in})
-	if err != nil {
-		return err
-	}
-	if _, err := p.payload.Size(); err != nil {
+	// The field tree's root is as long as any other: it is not worth computing here.
+	p := s.payload(Licence{Intent: in}, typ, document, len(typ.Fields), [32]byte{})
+	if _, err := p.Size(); err != nil {
 		return fmt.Errorf("%w: %w", licence.ErrRefused, err)
 	}
 	return nil
@@ -70,19 +69,24 @@ func (s *Service) plan(l Licence) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	p.payload = credential.Payload{
+	p.payload = s.payload(l, typ, recorded.Document, len(p.fields), root)
+	return p, nil
+}
+
+func (s *Service) payload(l Licence, typ *licence.Type, document map[string]any, fields int, root [32]byte) credential.Payload {
+	p := credential.Payload{
 		Identifier: l.Identifier, Number: l.Number, Type: l.Type, Parts: len(l.Parts), Issuer: l.Issuer,
 		IssueDate: l.IssueTime.In(s.config.Zone).Format("2006-01-02"), StatusIndex: l.StatusIndex, Specimen: l.Specimen,
-		TreeSize: len(p.fields), TreeRoot: root,
+		TreeSize: fields, TreeRoot: root,
 	}
 	for _, c := range typ.Clear {
-		v := licence.Value(recorded.Document, c.Pointer)
+		v := licence.Value(document, c.Pointer)
 		if text, ok := v.(string); ok && c.Mask {
 			v = credential.Mask(text)
 		}
-		p.payload.Clear = append(p.payload.Clear, credential.Clear{Key: c.Key, Value: v})
+		p.Clear = append(p.Clear, credential.Clear{Key: c.Key, Value: v})
 	}
-	return p, nil
+	return p
 }
 
 // sign is the second commit: credential, then each part, self-checked, then recorded. Nothing leaves before it is
@@ -107,25 +111,21 @@ func (s *Service) sign(ctx context.Context, l *Licence) ([]part, error) {
 			return nil, err
 		}
 		ps := PartSignature{Part: name, Nonce: nonce}
-		unsigned, err := s.draw(*l, p, signed.Credential, signing.Path, i)
+		u, err := s.toSign(*l, p, signed.Credential, signing.Path, i)
 		if err != nil {
 			return nil, err
 		}
-		attributes, err := s.attributes(*l, unsigned, signing.Path)
-		if err != nil {
-			return nil, err
-		}
-		if ps.RS, err = signing.Key.Sign(ctx, purpose.CMSAttributes, attributes); err != nil {
+		if ps.RS, err = signing.Key.Sign(ctx, purpose.CMSAttributes, u.attributes); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrKey, err)
 		}
-		file, err := s.fillIn(unsigned, attributes, ps.RS, signing.Path)
+		file, sum, err := u.signed(s.config.Profile, ps.RS, signing.Path)
 		if err != nil {
 			return nil, err
 		}
 		if err := s.check(ctx, file); err != nil {
 			return nil, fmt.Errorf("%w: self-check of %s: %w", ErrEvidence, name, err)
 		}
-		ps.SM3, ps.Size = s.memo.Sum(file), int64(len(file))
+		ps.SM3, ps.Size = sum, int64(len(file))
 		built[i].name = name
 		built[i].stored, err = s.vault.Seal(ctx, DataKey{ID: l.DataKeyID, Wrapped: l.DataKey}, l.ID, nonce, file)
 		if err != nil {
@@ -155,19 +155,15 @@ func (s *Service) rebuild(ctx context.Context, l *Licence) ([]part, error) {
 	built := make([]part, len(l.Parts))
 	for i, name := range l.Parts {
 		recorded := l.Signatures.Parts[i]
-		unsigned, err := s.draw(*l, p, l.Signatures.Credential, signing.Path, i)
+		u, err := s.toSign(*l, p, l.Signatures.Credential, signing.Path, i)
 		if err != nil {
 			return nil, err
 		}
-		attributes, err := s.attributes(*l, unsigned, signing.Path)
+		file, sum, err := u.signed(s.config.Profile, recorded.RS, signing.Path)
 		if err != nil {
 			return nil, err
 		}
-		file, err := s.fillIn(unsigned, attributes, recorded.RS, signing.Path)
-		if err != nil {
-			return nil, err
-		}
-		if s.memo.Sum(file) != recorded.SM3 {
+		if sum != recorded.SM3 {
 			for _, ps := range l.Signatures.Parts {
 				l.Signatures.Abandoned = append(l.Signatures.Abandoned, ps.Address)
 			}
@@ -220,20 +216,40 @@ func (s *Service) page(l Licence, p plan, cred []byte) templates.Part {
 	}
 }
 
-func (s *Service) attributes(l Licence, u *templates.Unsigned, path []*pki.Certificate) ([]byte, error) {
-	digest := s.memo.Sum(u.File[:u.ContentsAt], u.File[u.ContentsAt+u.ContentsLen:])
-	return s.config.Profile.SignedAttributes(digest, l.SigningTime, path)
+// unsigned is a drawn part with what its signature is made over.
+type unsigned struct {
+	*templates.Unsigned
+	begun      digest.Begun // all before the room for the signature
+	attributes []byte
 }
 
-func (s *Service) fillIn(u *templates.Unsigned, attributes, rs []byte, path []*pki.Certificate) ([]byte, error) {
-	der, err := cms.Assemble(s.config.Profile, attributes, rs, path)
+// toSign draws part i and makes its signed attributes.
+func (s *Service) toSign(l Licence, p plan, cred []byte, path []*pki.Certificate, i int) (u unsigned, err error) {
+	if u.Unsigned, err = s.draw(l, p, cred, path, i); err != nil {
+		return u, err
+	}
+	if u.begun, err = s.memo.Begin(u.File[:u.ContentsAt]); err != nil {
+		return u, err
+	}
+	covered, err := u.begun.Sum(u.File[u.ContentsAt+u.ContentsLen:])
 	if err != nil {
-		return nil, err
+		return u, err
+	}
+	u.attributes, err = s.config.Profile.SignedAttributes(covered, l.SigningTime, path)
+	return u, err
+}
+
+// signed fills the signature into its room and returns the file with its SM3.
+func (u unsigned) signed(profile cms.Profile, rs []byte, path []*pki.Certificate) (file []byte, sum [32]byte, err error) {
+	der, err := cms.Assemble(profile, u.attributes, rs, path)
+	if err != nil {
+		return nil, sum, err
 	}
 	if err := pdf.Fill(u.File, u.ContentsAt, der); err != nil {
-		return nil, err
+		return nil, sum, err
 	}
-	return u.File, nil
+	sum, err = u.begun.Sum(u.File[u.ContentsAt:])
+	return u.File, sum, err
 }
 
 // Draw renders one part of a recorded licence again, unsigned: the same bytes as at its issue, with an empty signature.

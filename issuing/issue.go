@@ -262,7 +262,7 @@ func (s *Service) prepare(ctx context.Context, a licence.Approved, who audit.Ent
 	for _, w := range d.Warnings() {
 		in.Warnings = append(in.Warnings, w.Code)
 	}
-	if err := s.codeFits(in, typ); err != nil {
+	if err := s.codeFits(in, typ, d.Document()); err != nil {
 		return Beginning{}, err
 	}
 	return Beginning{

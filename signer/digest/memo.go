@@ -39,10 +39,33 @@ type beginning struct {
 func (m *Memo) Sum(first []byte, rest ...[]byte) [32]byte {
 	h, done := m.resume(first)
 	h.Write(first[done:])
+	return finish(h, rest)
+}
+
+// Begun is a digest that has taken in its beginning, and can be finished in several ways. It is safe for concurrent use.
+type Begun struct{ state []byte }
+
+// Begin takes in first, for digests of what begins with it.
+func (m *Memo) Begin(first []byte) (Begun, error) {
+	h, done := m.resume(first)
+	h.Write(first[done:])
+	state, err := h.(encoding.BinaryMarshaler).MarshalBinary()
+	return Begun{state}, err
+}
+
+// Sum is SM3(first ‖ rest).
+func (b Begun) Sum(rest ...[]byte) ([32]byte, error) {
+	h := sm3.New()
+	if err := h.(encoding.BinaryUnmarshaler).UnmarshalBinary(b.state); err != nil {
+		return [32]byte{}, err
+	}
+	return finish(h, rest), nil
+}
+
+func finish(h hash.Hash, rest [][]byte) (sum [32]byte) {
 	for _, b := range rest {
 		h.Write(b)
 	}
-	var sum [32]byte
 	h.Sum(sum[:0])
 	return sum
 }

@@ -43,6 +43,19 @@ func TestSumIsSM3(t *testing.T) {
 					t.Errorf("digest of %d bytes, cut at %d, is not SM3", len(f), cut)
 					return
 				}
+				begun, err := m.Begin(f[:cut])
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				// Finished twice: the first time leaves nothing behind.
+				if _, err := begun.Sum(f); err != nil {
+					t.Error(err)
+				}
+				if got, err := begun.Sum(f[cut:]); err != nil || got != sm3.Sum(f) {
+					t.Errorf("digest of %d bytes, begun with %d, is not SM3 (%v)", len(f), cut, err)
+					return
+				}
 			}
 		}()
 	}
