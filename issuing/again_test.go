@@ -155,6 +155,61 @@ func TestParking(t *testing.T) {
 	}
 }
 
+// A person takes a parked licence up again: what still fails is parked again, with the reason of today; what is cured
+// keeps number, identifier and signing time, and is issued once. Asking again is no harm.
+func TestRetrying(t *testing.T) {
+	h := newHouse(t)
+	broken := errors.New("the page does not verify")
+	bad := h.serve(func(n *issuing.Needs) {
+		n.SelfCheck = func(context.Context, []byte) error { return broken }
+	})
+	a := h.approved(hospital, request(t, 0, "B1"))
+	_, err := bad.Issue(t.Context(), a, who("issue"))
+	wants(t, err, issuing.ErrEvidence)
+	_, err = bad.ResumeAll(t.Context(), who("resume"), nil)
+	wants(t, err, issuing.ErrParked)
+	was, _ := h.standing(a)
+	why := who("resume")
+	why.Why = "looked at it"
+	l, err := bad.Retry(t.Context(), was.ID, why)
+	wants(t, err, issuing.ErrParked)
+	wants(t, err, broken)
+	if l.Stage != issuing.StageParked || l.ParkReason != "self-check" || h.licence(was.Number).Stage != issuing.StageParked {
+		t.Errorf("what still fails is %s for %q", l.Stage, l.ParkReason)
+	}
+	// A key that is away is no verdict: the licence stays taken up, and the next run finishes it.
+	away := h.serve(func(n *issuing.Needs) { n.Keys = without{keyring{h.world, h.faults}, hospital.Code} })
+	_, err = away.Retry(t.Context(), was.ID, why)
+	wants(t, err, issuing.ErrKey)
+	if l := h.licence(was.Number); l.Stage != issuing.StageIntent {
+		t.Errorf("while its key is away it is %s", l.Stage)
+	}
+	for range 2 {
+		l, err = h.service.Retry(t.Context(), was.ID, why)
+		h.must(err)
+		if l.Stage != issuing.StageIssued || l.Number != was.Number || l.Identifier != was.Identifier || !l.SigningTime.Equal(was.SigningTime) {
+			t.Errorf("%s, number %s of %s, signed %s of %s", l.Stage, l.Number, was.Number, l.SigningTime, was.SigningTime)
+		}
+	}
+	links, err := h.db.OfLicence(t.Context(), was.ID)
+	h.must(err)
+	retries := 0
+	for _, link := range links {
+		if link.Entry.What == "retry" {
+			retries++
+			if link.Entry.Why != "self-check: looked at it" {
+				t.Errorf("the trail says of the retry %q", link.Entry.Why)
+			}
+		}
+	}
+	if retries != 2 {
+		t.Errorf("%d retries of a parked licence are on record, want 2", retries)
+	}
+	_, err = h.service.Retry(t.Context(), "none", why)
+	wants(t, err, licence.ErrNotFound)
+	h.balanced(1)
+}
+
 // Keys, stores and records that are away never park a licence, however often somebody tries meanwhile.
 func TestAbsenceDoesNotPark(t *testing.T) {
 	h := newHouse(t)

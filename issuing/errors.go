@@ -11,6 +11,8 @@ var (
 	ErrRefusedByContract = errors.New("issuing: the custody rules forbid this")
 	// ErrEvidence says that a file or receipt did not verify, so that the step was not taken.
 	ErrEvidence = errors.New("issuing: the evidence does not verify")
+	// ErrParked says that a licence waits for a person, with its number: it failed again and again. Retry takes it up.
+	ErrParked = errors.New("issuing: the licence is parked and waits for a person")
 	// ErrKey says that no usable key is at hand for the organisation and purpose.
 	ErrKey = errors.New("issuing: no usable key")
 )

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -107,6 +108,37 @@ func (s *Service) Resume(ctx context.Context, id string, who audit.Entry) (Licen
 	if err != nil {
 		return Licence{}, err
 	}
+	return s.persist(ctx, l, who)
+}
+
+// Retry is Resume for a licence that is parked, too: a person has cured what it failed of, or wants to know whether it
+// is cured. The audit row has the reason of the parking and who.Why. If it fails again and again, it is parked again.
+func (s *Service) Retry(ctx context.Context, id string, who audit.Entry) (Licence, error) {
+	release, err := s.hands.take(ctx, id)
+	if err != nil {
+		return Licence{}, err
+	}
+	defer release()
+	l, err := s.records.ByID(ctx, id)
+	if err != nil {
+		return Licence{}, err
+	}
+	if l.Stage == StageParked {
+		why := s.entry(who, "retry", id)
+		why.Why = strings.TrimSuffix(l.ParkReason+": "+who.Why, ": ")
+		l, err = s.records.Unpark(ctx, id, why)
+	} else {
+		// An earlier try took it up, and was killed or found a store away.
+		l, err = s.records.Claim(ctx, id, s.entry(who, "resume", id))
+	}
+	if err != nil {
+		return Licence{}, err
+	}
+	return s.persist(ctx, l, who)
+}
+
+// persist finishes a claimed licence, with as many attempts as it takes to call it hopeless; then it is parked.
+func (s *Service) persist(ctx context.Context, l Licence, who audit.Entry) (Licence, error) {
 	if l.Stage == StageParked {
 		return l, parked(l)
 	}
@@ -120,18 +152,22 @@ func (s *Service) Resume(ctx context.Context, id string, who audit.Entry) (Licen
 			return l, cause
 		}
 		// The stage may have moved although the answer was lost.
-		if l, err = s.records.Claim(ctx, id, s.entry(who, "resume", id)); err != nil {
+		next, err := s.records.Claim(ctx, l.ID, s.entry(who, "resume", l.ID))
+		if err != nil {
 			return l, err
 		}
+		l = next
 	}
-	if err := s.records.Park(ctx, id, l.Epoch, reasonCode(cause)); err != nil {
+	reason := reasonCode(cause)
+	if err := s.records.Park(ctx, l.ID, l.Epoch, reason); err != nil {
 		return l, errors.Join(cause, err)
 	}
-	return l, fmt.Errorf("licence %s is parked for a person: %w", l.Number, cause)
+	l.Stage, l.ParkReason = StageParked, reason
+	return l, fmt.Errorf("%w: %w", parked(l), cause)
 }
 
 func parked(l Licence) error {
-	return fmt.Errorf("%w: licence %s is parked: %s", licence.ErrState, l.Number, l.ParkReason)
+	return fmt.Errorf("%w: %w: licence %s: %s", licence.ErrState, ErrParked, l.Number, l.ParkReason)
 }
 
 // transient errors are those that waiting cures: an absent key, an unavailable store or a wrong clock never parks a

@@ -165,6 +165,9 @@ type Claims interface {
 	CommitIssued(ctx context.Context, id string, epoch int64, c Completion) error
 	// Park takes a licence out of automatic resume; its number never returns to stock.
 	Park(ctx context.Context, id string, epoch int64, reason string) error
+	// Unpark takes a parked licence up again: it goes back to signed if its signatures are recorded, else to intent, with
+	// the next epoch, which is the caller's. licence.ErrState if it is not parked.
+	Unpark(ctx context.Context, id string, why audit.Entry) (Licence, error)
 	// Unfinished lists ids at stage intent or signed, oldest first.
 	Unfinished(ctx context.Context, limit int) ([]string, error)
 }

@@ -49,7 +49,7 @@ Exit codes: 0 yes, 1 no, 2 indeterminate, 3 a batch with refused lines, 64 usage
 	root.PersistentFlags().StringVar(&a.passphraseFile, "passphrase-file", "", "file with the passphrase of the acting organisation's keystore (else $ELICENCE_PASSPHRASE, else a prompt)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
 	root.AddCommand(
-		a.demoCommand(), a.initCommand(), a.issueCommand(), a.showCommand(), a.listCommand(), a.exportCommand(),
+		a.demoCommand(), a.initCommand(), a.issueCommand(), a.resumeCommand(), a.showCommand(), a.listCommand(), a.exportCommand(),
 		a.verifyCommand(), a.numberCommand(), a.keyCommand(), a.caCommand(), a.trustCommand(), a.ledgerCommand(),
 		a.benchCommand(),
 	)

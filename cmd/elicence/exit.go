@@ -65,6 +65,8 @@ func classify(err error) (int, string) {
 	switch {
 	case errors.As(err, &glyph):
 		return exitNo, "install the Debian package " + glyph.Package + ", or name a folder with the font in fonts.dirs of elicence.yaml"
+	case errors.Is(err, issuing.ErrParked):
+		return exitNo, "see it with: elicence list --stage parked; when what it failed of is cured: elicence resume NUMBER --as ORG/PERSON --why TEXT"
 	case errors.Is(err, licence.ErrConflict):
 		return exitNo, "look at what stands with: elicence show BUSINESS-ID"
 	case errors.Is(err, licence.ErrStockEmpty):

@@ -26,6 +26,7 @@ type licenceView struct {
 	Issuer     string         `json:"issuer"`
 	IssuerName string         `json:"issuerName"`
 	Stage      string         `json:"stage"`
+	ParkReason string         `json:"parkReason,omitempty"`
 	Status     string         `json:"status"`
 	Replaces   string         `json:"replaces,omitempty"`
 	ReplacedBy string         `json:"replacedBy,omitempty"`
@@ -163,7 +164,7 @@ func (i *installation) whoIs(by actor) audit.Entry {
 func (i *installation) view(ctx context.Context, l issuing.Licence, fields bool, why string) (licenceView, error) {
 	v := licenceView{
 		Number: l.Number, Identifier: l.Identifier, Type: l.Type, Kind: l.Kind, BusinessID: l.BusinessID, Issuer: l.Issuer,
-		IssuerName: l.IssuerName, Stage: l.Stage.String(), Status: l.Status.String(), Replaces: l.Replaces,
+		IssuerName: l.IssuerName, Stage: l.Stage.String(), ParkReason: l.ParkReason, Status: l.Status.String(), Replaces: l.Replaces,
 		ReplacedBy: l.ReplacedBy, Specimen: l.Specimen, SigningAt: l.SigningTime.In(i.zone), Clerk: l.Clerk, Approver: l.Approver,
 		Warnings: l.Warnings,
 	}
@@ -248,6 +249,7 @@ func printLicence(w io.Writer, v licenceView) {
 	row("业务号", "business id", v.BusinessID)
 	row("签发机构", "issuer", v.IssuerName+" "+v.Issuer)
 	row("状态", "status", v.Stage+", "+v.Status)
+	row("搁置原因", "parked for", v.ParkReason)
 	row("替换", "replaces", v.Replaces)
 	row("被替换", "replaced by", v.ReplacedBy)
 	row("签名时间", "signing time", v.SigningAt.Format("2006-01-02 15:04:05 -07:00"))
@@ -317,6 +319,7 @@ func (a *app) listCommand() *cobra.Command {
 				BusinessID string    `json:"businessId"`
 				Kind       string    `json:"kind"`
 				Stage      string    `json:"stage"`
+				ParkReason string    `json:"parkReason,omitempty"`
 				Status     string    `json:"status"`
 				Issuer     string    `json:"issuer"`
 				IssuerName string    `json:"issuerName"`
@@ -324,7 +327,7 @@ func (a *app) listCommand() *cobra.Command {
 			}
 			rows := []row{}
 			for _, l := range found {
-				rows = append(rows, row{l.Number, l.BusinessID, l.Kind, l.Stage.String(), l.Status.String(), l.Issuer, l.IssuerName, l.SigningTime.In(i.zone)})
+				rows = append(rows, row{l.Number, l.BusinessID, l.Kind, l.Stage.String(), l.ParkReason, l.Status.String(), l.Issuer, l.IssuerName, l.SigningTime.In(i.zone)})
 			}
 			return a.tell(rows, func(w io.Writer) {
 				t := tabwriter.NewWriter(w, 2, 4, 2, ' ', 0)

@@ -297,6 +297,30 @@ func (db *DB) Park(ctx context.Context, id string, epoch int64, reason string) e
 	})
 }
 
+// Unpark implements issuing.Claims. What is recorded of the licence tells how far it had come.
+func (db *DB) Unpark(ctx context.Context, id string, why audit.Entry) (issuing.Licence, error) {
+	var mine int64
+	err := db.write(ctx, func(ctx context.Context, s *session) error {
+		mine = 0
+		err := s.scan(ctx, `UPDATE licences SET epoch = epoch + 1, park_reason = '', stage =
+			CASE WHEN EXISTS (SELECT 1 FROM signatures s WHERE s.licence = licences.ordinal) THEN 2 ELSE 1 END
+			WHERE id = $1 AND stage = 4 RETURNING epoch`, []any{id}, &mine)
+		if errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("%w: licence %s is not parked", licence.ErrState, id)
+		}
+		if err != nil {
+			return err
+		}
+		return record(ctx, s, why)
+	})
+	if err != nil {
+		return issuing.Licence{}, err
+	}
+	l, err := db.ByID(ctx, id)
+	l.Epoch = mine // as in Claim
+	return l, err
+}
+
 // Unfinished implements issuing.Claims.
 func (db *DB) Unfinished(ctx context.Context, limit int) ([]string, error) {
 	rows, err := db.rows(ctx, `SELECT id FROM licences WHERE stage IN (1, 2) ORDER BY ordinal LIMIT $1`, limit)

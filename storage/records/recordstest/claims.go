@@ -388,3 +388,46 @@ func parked(t *testing.T, e Engine) {
 	}
 	wants(t, s.r.Spoil(s.ctx(), hospital, l.Number, "other", s.now, s.who("spoil", "")), licence.ErrState)
 }
+
+// unparked: a person takes a parked licence up where it stood, under an epoch of its own, and the trail says why.
+func unparked(t *testing.T, e Engine) {
+	s := newScene(t, e, 10)
+	for i, sign := range []bool{false, true} {
+		l, _, err := s.r.Begin(s.ctx(), s.beginning(fmt.Sprint("B", i)))
+		s.must(err)
+		stage := issuing.StageIntent
+		if sign {
+			s.must(s.r.CommitSigned(s.ctx(), l.ID, 1, signatures(l, "")))
+			stage = issuing.StageSigned
+		}
+		_, err = s.r.Unpark(s.ctx(), l.ID, s.who("retry", l.ID))
+		wants(t, err, licence.ErrState)
+		s.must(s.r.Park(s.ctx(), l.ID, 1, "self-check"))
+		why := s.who("retry", l.ID)
+		why.Why = "self-check: cured"
+		got, err := s.r.Unpark(s.ctx(), l.ID, why)
+		s.must(err)
+		if got.Stage != stage || got.Epoch != 2 || got.ParkReason != "" || got.Number != l.Number {
+			t.Errorf("%s, epoch %d, %q, number %s: want %s, 2, none, %s", got.Stage, got.Epoch, got.ParkReason, got.Number, stage, l.Number)
+		}
+		wants(t, s.r.Park(s.ctx(), l.ID, 1, "the slow worker of before"), issuing.ErrFenced)
+		_, err = s.r.Unpark(s.ctx(), l.ID, why)
+		wants(t, err, licence.ErrState)
+		_, err = finish(s.ctx(), s.r, got, s.now)
+		s.must(err)
+		links, err := s.r.OfLicence(s.ctx(), l.ID)
+		s.must(err)
+		rows := 0
+		for _, link := range links {
+			if link.Entry.What == "retry" && link.Entry.Why == why.Why {
+				rows++
+			}
+		}
+		if rows != 1 {
+			t.Errorf("%d audit rows of one retry", rows)
+		}
+	}
+	_, err := s.r.Unpark(s.ctx(), "none", s.who("retry", "none"))
+	wants(t, err, licence.ErrState)
+	s.check(2)
+}

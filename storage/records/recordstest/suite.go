@@ -70,6 +70,7 @@ func Run(t *testing.T, e Engine) {
 		{"SixteenClaimants", sixteenClaimants},
 		{"SigningAnewReplacesTheParts", signAnew},
 		{"Parked", parked},
+		{"AParkedLicenceIsTakenUpAgain", unparked},
 		{"Superseding", superseding},
 		{"Steps", steps},
 		{"SixteenStepsAtOnce", sixteenSteps},

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/elicence/elicence/access"
+	"github.com/elicence/elicence/issuing"
+	"github.com/elicence/elicence/licence"
+)
+
+func (a *app) resumeCommand() *cobra.Command {
+	var as, why string
+	c := &cobra.Command{
+		Use:   "resume NUMBER",
+		Short: "续签 · take up a licence that is parked, or was left unfinished, and finish it under its own number",
+		Long: `Issue finishes by itself what an earlier run left. What fails three times there is parked: nothing takes
+it up again until a person says so. Resume does, once the cause is cured: the same request, the same number,
+the same signing time. If it fails again, it is parked again, and the answer says why.
+
+Exit codes: 0 it is issued (also if it was before), 1 parked again, 69 something is away: the same command again.`,
+		Example: "  elicence list --stage parked\n  elicence resume --as 12310101DEMH000016/clerk-1 --why 'trust file put back' X000000013",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			i, err := a.openForWriting(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer i.close()
+			by, err := i.actor(cmd.Context(), as, access.Clerk, access.SealKeeper)
+			if err != nil {
+				return err
+			}
+			l, err := i.resume(cmd.Context(), args[0], by, why)
+			if err != nil {
+				return err
+			}
+			return a.tell(map[string]string{"number": l.Number, "identifier": l.Identifier, "stage": l.Stage.String()}, func(w io.Writer) {
+				fmt.Fprintf(w, "%s 已签发 issued\n", l.Number)
+			})
+		},
+	}
+	c.Flags().StringVar(&as, "as", "", "ORG/PERSON of the issuer")
+	c.Flags().StringVar(&why, "why", "", "what was done about the cause, for the audit trail")
+	return c
+}
+
+// resume finishes one licence of the actor's own organisation.
+func (i *installation) resume(ctx context.Context, number string, by actor, why string) (issuing.Licence, error) {
+	l, err := i.db.ByNumber(ctx, number)
+	if err != nil {
+		return l, fmt.Errorf("%s: %w", number, err)
+	}
+	if l.Issuer != by.organisation.Code {
+		return l, fmt.Errorf("%w: licence %s is another organisation's: its issuer takes it up", licence.ErrState, number)
+	}
+	who := i.whoIs(by)
+	who.Why = why
+	if l, err = i.service.Retry(ctx, l.ID, who); err != nil {
+		return l, fmt.Errorf("%s: %w", number, err)
+	}
+	i.follow(ctx)
+	return l, i.publishStatus(ctx)
+}
+
+// follow brings the ledger up to what was just recorded. Its being down never fails what was issued.
+func (i *installation) follow(ctx context.Context) {
+	if err := i.ledger.catchUp(ctx); err != nil {
+		fmt.Fprintf(i.app.stderr, "elicence: the ledger lags behind: %v\n", err)
+	}
+}
