@@ -20,7 +20,7 @@ func BenchmarkIssue(b *testing.B) {
 			h.must(err)
 			defer func() { h.must(store.Close()) }()
 			h.service = h.serve(func(n *issuing.Needs) { n.Objects = shelf{store} })
-			h.allot(hospital, "X000500001", b.N)
+			h.allot(hospital, birthCertificate, "X000500001", b.N)
 			h.faults.set(nil)
 			var next atomic.Int64
 			one := func() {

@@ -42,7 +42,8 @@ type house struct {
 	memory   objectstest.Store
 	renderer issuing.Renderer
 	attempts int
-	stock    map[string]int // sheets by issuer
+	types    []string             // each issuer has sheets of these
+	stock    map[issuing.Pile]int // sheets
 
 	blind     bool  // approvals are given without a look at the licence to be replaced
 	commitErr error // what every commit of the records says, if not nil
@@ -53,7 +54,13 @@ type house struct {
 	service  *issuing.Service
 }
 
-// sheets is how many each issuer gets.
+// The types that ship.
+const (
+	birthCertificate      = "birth-certificate"
+	childbirthCertificate = "childbirth-certificate"
+)
+
+// sheets is how many each issuer gets of each type.
 const sheets = 400
 
 func newHouse(t testing.TB) *house { return newHouseWith(t, nil) }
@@ -64,8 +71,9 @@ func newHouseWith(t testing.TB, change func(*house)) *house {
 	w := shared(t)
 	h := &house{
 		t: t, world: w, dir: t.TempDir(), clock: &clock{now: begun}, faults: &faults{}, memory: objectstest.NewMemory(t),
-		renderer: w.types, attempts: 3, stock: map[string]int{},
+		renderer: w.types, attempts: 3, stock: map[issuing.Pile]int{},
 	}
+	h.types = []string{birthCertificate, childbirthCertificate}
 	if change != nil {
 		change(h)
 	}
@@ -74,8 +82,10 @@ func newHouseWith(t testing.TB, change func(*house)) *house {
 	for _, o := range cast() {
 		h.must(h.db.PutOrganisation(t.Context(), o))
 	}
-	for i, o := range []licence.Organisation{hospital, other, agency, stranger} {
-		h.allot(o, fmt.Sprintf("X00%07d", 1+i*100_000), sheets)
+	for k, typ := range h.types {
+		for i, o := range []licence.Organisation{hospital, other, agency, stranger} {
+			h.allot(o, typ, fmt.Sprintf("%c00%07d", 'X'+k, 1+i*100_000), sheets)
+		}
 	}
 	h.faults.set(nil)
 	return h
@@ -131,10 +141,11 @@ func (h *house) restart() {
 	h.open()
 }
 
-func (h *house) allot(o licence.Organisation, first string, count int) {
+func (h *house) allot(o licence.Organisation, typ, first string, count int) {
 	h.t.Helper()
-	h.must(h.db.Allot(h.t.Context(), o.Code, first, count, begun.Add(-24*time.Hour), who("allot")))
-	h.stock[o.Code] += count
+	p := issuing.Pile{Issuer: o.Code, Type: typ}
+	h.must(h.db.Allot(h.t.Context(), p, first, count, begun.Add(-24*time.Hour), who("allot")))
+	h.stock[p] += count
 }
 
 func (h *house) must(err error) {
@@ -301,7 +312,7 @@ func (h *house) licence(number string) issuing.Licence {
 func (h *house) untouched(verb func() error) error {
 	h.t.Helper()
 	type state struct {
-		Free    map[string]int
+		Free    map[issuing.Pile]int
 		Counts  issuing.Counts
 		Objects int
 		Pending int
@@ -401,8 +412,8 @@ func (h *house) whole(l issuing.Licence) {
 	} else if typ.UsesStock(l.Kind) {
 		sheet, err := h.db.Sheet(ctx, l.Number)
 		h.must(err)
-		if sheet.State != licence.SheetIssued || sheet.Licence != l.ID {
-			h.t.Errorf("%s: sheet %s is %s of %q", l.BusinessID, sheet.Number, sheet.State, sheet.Licence)
+		if sheet.State != licence.SheetIssued || sheet.Licence != l.ID || sheet.Type != l.Type {
+			h.t.Errorf("%s: sheet %s of %s is %s of %q", l.BusinessID, sheet.Number, sheet.Type, sheet.State, sheet.Licence)
 		}
 	}
 }
@@ -417,7 +428,7 @@ func (h *house) balanced(count int) {
 	}
 	seen := map[string]bool{}
 	var known, kept []string
-	used := map[string]int{}
+	used := map[issuing.Pile]int{}
 	for _, l := range all {
 		h.whole(l)
 		for _, key := range []string{
@@ -434,7 +445,7 @@ func (h *house) balanced(count int) {
 		}
 		known = append(known, l.Signatures.Abandoned...)
 		if l.Kind != licence.KindBackfile {
-			used[l.Issuer]++
+			used[issuing.Pile{Issuer: l.Issuer, Type: l.Type}]++
 		}
 	}
 	known = append(known, kept...)
@@ -449,12 +460,12 @@ func (h *house) balanced(count int) {
 	}
 	free, err := h.db.FreeCounts(h.t.Context())
 	h.must(err)
-	for issuer, sheets := range h.stock {
-		table, err := h.db.YearTable(h.t.Context(), issuer, 2027, licence.Zone)
+	for pile, sheets := range h.stock {
+		table, err := h.db.YearTable(h.t.Context(), pile, 2027, licence.Zone)
 		h.must(err)
 		h.must(table.Balance())
-		if got := table.Inside.Total() + table.Outside.Total(); got != used[issuer] || free[issuer] != sheets-used[issuer] {
-			h.t.Errorf("%s: %d licences, %d in the year table, %d of %d sheets free", issuer, used[issuer], got, free[issuer], sheets)
+		if got := table.Inside.Total() + table.Outside.Total(); got != used[pile] || free[pile] != sheets-used[pile] {
+			h.t.Errorf("%s: %d licences, %d in the year table, %d of %d sheets free", pile, used[pile], got, free[pile], sheets)
 		}
 	}
 	if ids, err := h.db.Unfinished(h.t.Context(), 10); err != nil || len(ids) > 0 {

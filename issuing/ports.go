@@ -152,8 +152,8 @@ type Beginning struct {
 type Claims interface {
 	// Begin fixes an intent. The same (issuer, business id, kind, replaced number) with the same RequestDigest returns
 	// the licence that stands, whatever its stage, and changes nothing; with another digest licence.ErrConflict.
-	// A sheet bound to this business id is used; else the issuer's next free sheet. licence.ErrStockEmpty when there
-	// is none. The new row has epoch 1 and belongs to the caller. fresh says whether the row is new.
+	// A sheet of the intent's type that is bound to this business id is used; else the next free one of issuer and type.
+	// licence.ErrStockEmpty when there is none. The new row has epoch 1 and belongs to the caller. fresh says whether the row is new.
 	Begin(ctx context.Context, b Beginning) (l Licence, fresh bool, err error)
 	// Claim takes an unfinished licence over: epoch grows by one, earlier holders are fenced off.
 	Claim(ctx context.Context, id string, why audit.Entry) (Licence, error)
@@ -265,29 +265,37 @@ type Counts struct {
 	ByStatus map[Status]int // of issued ones
 }
 
-// Stock is the custody of numbered sheets. Take happens inside Begin.
+// Pile is the stock of one licence type in one issuer's hands: a sheet belongs to one pile for good.
+type Pile struct {
+	Issuer string // unified social credit code
+	Type   string // name of the licence type
+}
+
+// Stock is the custody of numbered sheets. Take happens inside Begin. A number is unique across all piles.
 type Stock interface {
-	// Allot draws count numbers beginning with first into the issuer's stock. licence.ErrConflict if any exists already.
-	Allot(ctx context.Context, issuer, first string, count int, at time.Time, a audit.Entry) error
-	// Bind gives one free sheet to a business id (paper mode). licence.ErrState if it is not free,
-	// licence.ErrConflict if that business id holds another sheet that is not spoiled.
-	Bind(ctx context.Context, issuer, number, businessID string, at time.Time, a audit.Entry) error
-	// Spoil ends a sheet that never became a licence; reason is misprint, lost, damaged or other.
+	// Allot draws count numbers beginning with first into the pile. licence.ErrConflict if any exists already, in
+	// whatever pile.
+	Allot(ctx context.Context, p Pile, first string, count int, at time.Time, a audit.Entry) error
+	// Bind gives one free sheet of the pile to a business id (paper mode). licence.ErrState if it is not free or of
+	// another type, licence.ErrConflict if that business id holds another sheet of the pile that is not spoiled.
+	Bind(ctx context.Context, p Pile, number, businessID string, at time.Time, a audit.Entry) error
+	// Spoil ends a sheet, of whatever type, that never became a licence; reason is misprint, lost, damaged or other.
 	// licence.ErrState for one that was issued.
 	Spoil(ctx context.Context, issuer, number, reason string, at time.Time, a audit.Entry) error
 	// Sheet returns one sheet; licence.ErrNotFound.
 	Sheet(ctx context.Context, number string) (Sheet, error)
-	// NextFree returns the issuer's next free number without taking it; licence.ErrStockEmpty.
-	NextFree(ctx context.Context, issuer string) (string, error)
-	// YearTable counts from the sheets themselves; outside says which issuers work outside institutions.
-	YearTable(ctx context.Context, issuer string, year int, zone *time.Location) (licence.YearTable, error)
-	// FreeCounts returns how many free sheets each issuer has.
-	FreeCounts(ctx context.Context) (map[string]int, error)
+	// NextFree returns the pile's next free number without taking it; licence.ErrStockEmpty.
+	NextFree(ctx context.Context, p Pile) (string, error)
+	// YearTable counts from the sheets of the pile themselves; issues outside institutions are those of agencies.
+	YearTable(ctx context.Context, p Pile, year int, zone *time.Location) (licence.YearTable, error)
+	// FreeCounts returns how many free sheets each pile has.
+	FreeCounts(ctx context.Context) (map[Pile]int, error)
 }
 
 // Sheet is one pre-numbered paper, or a number without paper.
 type Sheet struct {
 	Number, Issuer string
+	Type           string // licence type
 	State          licence.SheetState
 	BusinessID     string // while bound
 	Licence        string // once used

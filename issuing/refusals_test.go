@@ -54,7 +54,7 @@ func personal(a licence.Approved) (values []string) {
 func TestEmptyStock(t *testing.T) {
 	h := newHouse(t)
 	h.refused(h.service, h.approved(beginner, request(t, 0, "B1")), licence.ErrStockEmpty)
-	h.allot(beginner, "X009000001", 1)
+	h.allot(beginner, birthCertificate, "X009000001", 1)
 	a := h.approved(beginner, request(t, 0, "B1"))
 	if l := h.issue(a); l.Number != "X009000001" || l.Serial != 1 {
 		t.Errorf("number %s, serial %d", l.Number, l.Serial)
@@ -121,7 +121,7 @@ func TestNoUsableKey(t *testing.T) {
 	h := newHouse(t)
 	nobody := organisation("样张医院", licence.Hospital, 'H', 99)
 	h.must(h.db.PutOrganisation(t.Context(), nobody))
-	h.allot(nobody, "X008000001", 5)
+	h.allot(nobody, birthCertificate, "X008000001", 5)
 	h.refused(h.service, h.approved(nobody, request(t, 0, "B1")), issuing.ErrKey)
 	// A certificate that is over is no usable key: what it signs would not verify.
 	h.clock.add(6 * 365 * 24 * time.Hour)

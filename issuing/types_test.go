@@ -86,7 +86,7 @@ func TestATypeIsData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := newHouseWith(t, func(h *house) { h.renderer = types })
+	h := newHouseWith(t, func(h *house) { h.renderer, h.types = types, []string{"fishing"} })
 	boat := map[string]any{"licenceType": "fishing", "kind": "first", "businessId": "F1", "waters": "样张湖",
 		"vessel": map[string]any{"name": "样张渔001", "metres": 12, "motor": true}}
 	l := h.issue(h.approved(hospital, boat))

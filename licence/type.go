@@ -304,6 +304,16 @@ func (t *Type) takeKinds(kinds map[string]KindSpec) error {
 // UsesStock reports whether this kind takes a number from stock.
 func (t *Type) UsesStock(kind string) bool { return t.Kinds[kind].Stock }
 
+// KeepsStock reports whether any kind of this type takes its number from stock, so that issuers are allotted sheets.
+func (t *Type) KeepsStock() bool {
+	for _, k := range t.Kinds {
+		if k.Stock {
+			return true
+		}
+	}
+	return false
+}
+
 // PartsOf returns the names of the parts that this kind makes; registered says whether the matter is registered with
 // the receiving authority already (for a birth: the household). Nil for an unknown kind.
 func (t *Type) PartsOf(kind string, registered bool) []string {

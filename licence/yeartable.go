@@ -19,6 +19,7 @@ func (i Issues) Total() int { return i.First + i.Exchange + i.Replacement }
 // YearTable is the national year table (出生医学证明年度统计表) of one issuer or of several summed up. All are sheets.
 type YearTable struct {
 	Issuer  string // unified social credit code, "" for a sum
+	Type    string // name of the licence type whose sheets these are; the national table is of birth certificates
 	Year    int
 	Opening int    // free or bound at the year's beginning
 	Drawn   int    // received in the year
@@ -79,13 +80,13 @@ func (y YearTable) Warnings() []Finding {
 	}}
 }
 
-// Add sums two tables of the same year; the issuer of a sum is "".
+// Add sums two tables of the same type and year; the issuer of a sum is "".
 func (y YearTable) Add(o YearTable) YearTable {
 	sum := func(a, b Issues) Issues {
 		return Issues{a.First + b.First, a.Exchange + b.Exchange, a.Replacement + b.Replacement}
 	}
 	return YearTable{
-		Year: y.Year, Opening: y.Opening + o.Opening, Drawn: y.Drawn + o.Drawn, Inside: sum(y.Inside, o.Inside),
+		Type: y.Type, Year: y.Year, Opening: y.Opening + o.Opening, Drawn: y.Drawn + o.Drawn, Inside: sum(y.Inside, o.Inside),
 		Outside: sum(y.Outside, o.Outside), Spoiled: y.Spoiled + o.Spoiled, Closing: y.Closing + o.Closing,
 	}
 }

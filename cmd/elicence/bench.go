@@ -176,7 +176,7 @@ func (b *bench) request(k int) (string, error) {
 func (b *bench) stock(ctx context.Context) error {
 	s := demonstrationScheme()
 	for k, o := range append(append([]licence.Organisation(nil), s.hospitals...), s.agencies...) {
-		if err := b.i.db.Allot(ctx, o.Code, fmt.Sprintf("B00%07d", k*250_000+1), b.n/8+1000, b.i.app.now(), b.i.who("bench")); err != nil {
+		if err := b.i.db.Allot(ctx, issuing.Pile{Issuer: o.Code, Type: nationalType}, fmt.Sprintf("B00%07d", k*250_000+1), b.n/8+1000, b.i.app.now(), b.i.who("bench")); err != nil {
 			return err
 		}
 	}

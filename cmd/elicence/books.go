@@ -3,22 +3,23 @@ package main
 import (
 	"context"
 
+	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/licence"
 )
 
-// yearTables counts every issuer's sheets, or one's, and the sum over all in the last row.
-func (i *installation) yearTables(ctx context.Context, year int, issuer string) ([]yearRow, error) {
+// yearTables counts every issuer's sheets of one licence type, or one issuer's, and the sum over all in the last row.
+func (i *installation) yearTables(ctx context.Context, typ string, year int, issuer string) ([]yearRow, error) {
 	organisations, err := i.db.Organisations(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var rows []yearRow
-	sum := licence.YearTable{Year: year}
+	sum := licence.YearTable{Type: typ, Year: year}
 	for _, o := range organisations {
 		if (o.Kind != licence.Hospital && o.Kind != licence.Agency) || (issuer != "" && o.Code != issuer) {
 			continue
 		}
-		t, err := i.db.YearTable(ctx, o.Code, year, i.zone)
+		t, err := i.db.YearTable(ctx, issuing.Pile{Issuer: o.Code, Type: typ}, year, i.zone)
 		if err != nil {
 			return nil, err
 		}

@@ -284,7 +284,8 @@ func (d *demo) jam(ctx context.Context, lines []string) error {
 		return err
 	}
 	var head struct {
-		BusinessID string `json:"businessId"`
+		BusinessID  string `json:"businessId"`
+		LicenceType string `json:"licenceType"`
 	}
 	if err := json.Unmarshal([]byte(lines[0]), &head); err != nil {
 		return err
@@ -299,9 +300,10 @@ func (d *demo) jam(ctx context.Context, lines []string) error {
 		return nil
 	}
 	who := d.i.whoIs(actor{issuer, clerk})
+	pile := issuing.Pile{Issuer: issuer.Code, Type: head.LicenceType}
 	return d.measure("卡纸作废 a sheet jams", func(item func(time.Duration)) error {
 		return timed(item, func() error {
-			jammed, err := d.bindNext(ctx, issuer.Code, head.BusinessID, who)
+			jammed, err := d.bindNext(ctx, pile, head.BusinessID, who)
 			if errors.Is(err, licence.ErrConflict) {
 				return nil // an earlier run was ended between here and the issue
 			}
@@ -311,19 +313,19 @@ func (d *demo) jam(ctx context.Context, lines []string) error {
 			if err := d.i.db.Spoil(ctx, issuer.Code, jammed, "misprint", d.app.now(), who); err != nil {
 				return err
 			}
-			next, err := d.bindNext(ctx, issuer.Code, head.BusinessID, who)
+			next, err := d.bindNext(ctx, pile, head.BusinessID, who)
 			d.tour.Clerk.Jammed, d.tour.Clerk.Next = jammed, next
 			return err
 		})
 	})
 }
 
-func (d *demo) bindNext(ctx context.Context, issuer, business string, who audit.Entry) (string, error) {
-	number, err := d.i.db.NextFree(ctx, issuer)
+func (d *demo) bindNext(ctx context.Context, pile issuing.Pile, business string, who audit.Entry) (string, error) {
+	number, err := d.i.db.NextFree(ctx, pile)
 	if err != nil {
 		return "", err
 	}
-	return number, d.i.db.Bind(ctx, issuer, number, business, d.app.now(), who)
+	return number, d.i.db.Bind(ctx, pile, number, business, d.app.now(), who)
 }
 
 // withBusinessID makes another birth of a line: same content, another id, at this hospital.

@@ -92,6 +92,7 @@ func demoPeople(kind string) []demoPerson {
 	return nil
 }
 
-// numberRange is where an issuer's demonstration numbers begin. Province digits 00 belong to no province, so that no
-// demonstration number can be taken for a real one.
-func numberRange(issuer int) string { return fmt.Sprintf("X00%07d", issuer*100000+1) }
+// numberRange is where an issuer's demonstration numbers of one licence type begin; the first type, the birth
+// certificate, has X, the next one Y. Province digits 00 belong to no province, so that no demonstration number can be
+// taken for a real one.
+func numberRange(typ, issuer int) string { return fmt.Sprintf("%c00%07d", 'X'+typ, issuer*100000+1) }

@@ -70,7 +70,7 @@ func classify(err error) (int, string) {
 	case errors.Is(err, licence.ErrConflict):
 		return exitNo, "look at what stands with: elicence show BUSINESS-ID"
 	case errors.Is(err, licence.ErrStockEmpty):
-		return exitNo, "allot numbers with: elicence number allot"
+		return exitNo, "allot numbers of this licence type with: elicence number allot --type TYPE"
 	case errors.Is(err, licence.ErrRefused), errors.Is(err, licence.ErrState), errors.Is(err, issuing.ErrRefusedByContract),
 		errors.Is(err, issuing.ErrEvidence), errors.Is(err, licence.ErrNotFound), errors.Is(err, licence.ErrClock),
 		errors.Is(err, access.ErrRole), errors.Is(err, access.ErrPassphrase), errors.Is(err, access.ErrUnknownPerson),

@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	stockHospital = 1000 // numbers that a demonstration hospital starts with
+	stockHospital = 1000 // numbers of each licence type that a demonstration hospital starts with
 	stockAgency   = 200
 )
 
@@ -306,19 +306,33 @@ func (i *installation) buildRecords(ctx context.Context, s scheme) error {
 			return err
 		}
 	}
+	if err := i.buildStock(ctx, s); err != nil {
+		return err
+	}
+	return i.enrol(ctx, s)
+}
+
+// buildStock gives every issuer numbers of each licence type that takes them from stock.
+func (i *installation) buildStock(ctx context.Context, s scheme) error {
+	types, err := i.stockTypes()
+	if err != nil {
+		return err
+	}
 	who := i.who("init")
 	who.At, who.Organisation, who.What = i.app.now(), s.commission.Code, "allot"
 	issuers := append(append([]licence.Organisation(nil), s.hospitals...), s.agencies...)
-	for n, o := range issuers {
-		count := stockHospital
-		if o.Kind == licence.Agency {
-			count = stockAgency
-		}
-		if err := i.db.Allot(ctx, o.Code, numberRange(n), count, i.app.now(), who); err != nil {
-			return err
+	for k, typ := range types {
+		for n, o := range issuers {
+			count := stockHospital
+			if o.Kind == licence.Agency {
+				count = stockAgency
+			}
+			if err := i.db.Allot(ctx, issuing.Pile{Issuer: o.Code, Type: typ}, numberRange(k, n), count, i.app.now(), who); err != nil {
+				return err
+			}
 		}
 	}
-	return i.enrol(ctx, s)
+	return nil
 }
 
 // enrol writes the log's first entries: the registrar enrols itself, then everybody else who will sign events.

@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/elicence/elicence/access"
+	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/licence"
 )
 
@@ -23,11 +26,13 @@ func (a *app) numberCommand() *cobra.Command {
 }
 
 func (a *app) numberAllot() *cobra.Command {
-	var as, to, from string
+	var as, to, from, typ string
 	var count int
 	c := &cobra.Command{
-		Use:     "allot --to ORG --from NUMBER --count N",
-		Short:   "调拨 · draw numbers into an issuer's stock",
+		Use:   "allot --to ORG --from NUMBER --count N [--type TYPE]",
+		Short: "调拨 · draw numbers of one licence type into an issuer's stock",
+		Long: `Allot gives an issuer numbers for licences of one type, birth certificates unless --type says otherwise.
+A sheet belongs to its type for good; a number stands once, whatever its type.`,
 		Example: "  elicence number allot --as 12310000DEMC00001M/supervisor-1 --to 12310101DEMH000016 --from X000900001 --count 500",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -38,10 +43,13 @@ func (a *app) numberAllot() *cobra.Command {
 				if _, err := i.db.Organisation(cmd.Context(), to); err != nil {
 					return fmt.Errorf("organisation %s: %w", to, err)
 				}
-				if err := i.db.Allot(cmd.Context(), to, from, count, a.now(), i.whoIs(by)); err != nil {
+				if _, err := i.stockType(typ); err != nil {
 					return err
 				}
-				return a.tell(map[string]any{"to": to, "from": from, "count": count}, func(w io.Writer) {
+				if err := i.db.Allot(cmd.Context(), issuing.Pile{Issuer: to, Type: typ}, from, count, a.now(), i.whoIs(by)); err != nil {
+					return err
+				}
+				return a.tell(map[string]any{"to": to, "type": typ, "from": from, "count": count}, func(w io.Writer) {
 					fmt.Fprintf(w, "%s: %d 个编号自 %s 起 / %d numbers from %s\n", to, count, from, count, from)
 				})
 			})
@@ -51,16 +59,18 @@ func (a *app) numberAllot() *cobra.Command {
 	c.Flags().StringVar(&to, "to", "", "code of the issuer that receives them")
 	c.Flags().StringVar(&from, "from", "", "the first number")
 	c.Flags().IntVar(&count, "count", 0, "how many")
+	typeFlag(c, &typ)
 	return c
 }
 
 func (a *app) numberBind() *cobra.Command {
-	var as, business string
+	var as, business, typ string
 	c := &cobra.Command{
-		Use:   "bind NUMBER --business ID",
+		Use:   "bind NUMBER --business ID [--type TYPE]",
 		Short: "绑定纸张 · bind a scanned sheet to a draft (paper mode)",
 		Long: `Bind gives one numbered sheet to the birth with this business id. Values are printed on it; if the
-print is bad, spoil it and bind the next one. When it is good and sealed, issue uses the bound number.`,
+print is bad, spoil it and bind the next one. When it is good and sealed, issue uses the bound number.
+A sheet that is not one of the type is refused: the wrong paper was scanned.`,
 		Example: "  elicence number bind --as 12310101DEMH000016/clerk-1 --business D1-000001 X000000001",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -68,7 +78,7 @@ print is bad, spoil it and bind the next one. When it is good and sealed, issue 
 				return usage("--business ID is needed: the hospital's own id of the birth")
 			}
 			return a.stock(cmd, as, []access.Role{access.Clerk}, func(i *installation, by actor) error {
-				if err := i.db.Bind(cmd.Context(), by.organisation.Code, args[0], business, a.now(), i.whoIs(by)); err != nil {
+				if err := i.db.Bind(cmd.Context(), issuing.Pile{Issuer: by.organisation.Code, Type: typ}, args[0], business, a.now(), i.whoIs(by)); err != nil {
 					return err
 				}
 				return a.tell(map[string]any{"number": args[0], "businessId": business}, func(w io.Writer) {
@@ -79,6 +89,7 @@ print is bad, spoil it and bind the next one. When it is good and sealed, issue 
 	}
 	c.Flags().StringVar(&as, "as", "", "ORG/PERSON who binds")
 	c.Flags().StringVar(&business, "business", "", "business id of the birth")
+	typeFlag(c, &typ)
 	return c
 }
 
@@ -111,10 +122,10 @@ func (a *app) numberSpoil() *cobra.Command {
 
 func (a *app) numberReconcile() *cobra.Command {
 	var year int
-	var issuer string
+	var issuer, typ string
 	c := &cobra.Command{
-		Use:     "reconcile [--year YYYY] [--issuer ORG]",
-		Short:   "对账 · print the national year table and check that it balances",
+		Use:     "reconcile [--year YYYY] [--issuer ORG] [--type TYPE]",
+		Short:   "对账 · print the national year table, or that of another licence type, and check that it balances",
 		Example: "  elicence number reconcile --year 2026",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -126,7 +137,11 @@ func (a *app) numberReconcile() *cobra.Command {
 			if year == 0 {
 				year = a.now().In(i.zone).Year()
 			}
-			tables, err := i.yearTables(cmd.Context(), year, issuer)
+			of, err := i.stockType(typ)
+			if err != nil {
+				return err
+			}
+			tables, err := i.yearTables(cmd.Context(), typ, year, issuer)
 			if err != nil {
 				return err
 			}
@@ -134,7 +149,7 @@ func (a *app) numberReconcile() *cobra.Command {
 			for _, t := range tables {
 				balanced = balanced && t.Balanced
 			}
-			err = a.tell(tables, func(w io.Writer) { printYearTables(w, tables) })
+			err = a.tell(tables, func(w io.Writer) { printYearTables(w, of.Title, tables) })
 			if err == nil && !balanced {
 				return answer(exitNo)
 			}
@@ -143,7 +158,46 @@ func (a *app) numberReconcile() *cobra.Command {
 	}
 	c.Flags().IntVar(&year, "year", 0, "calendar year (default this year)")
 	c.Flags().StringVar(&issuer, "issuer", "", "one issuer only")
+	typeFlag(c, &typ)
 	return c
+}
+
+// nationalType is the licence type of the national year table, and what a stock command means if it does not say.
+const nationalType = "birth-certificate"
+
+func typeFlag(c *cobra.Command, typ *string) {
+	c.Flags().StringVar(typ, "type", nationalType, "licence type of the sheets")
+}
+
+// stockType finds a licence type whose numbers come from stock; any other word would make sheets that nothing takes.
+func (i *installation) stockType(name string) (*licence.Type, error) {
+	names, err := i.stockTypes()
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(names, name) {
+		return nil, usage("--type is one of %s", strings.Join(names, ", "))
+	}
+	return i.types.Type(name)
+}
+
+// stockTypes are the names of the types whose numbers come from stock.
+func (i *installation) stockTypes() ([]string, error) {
+	names, err := i.types.Types()
+	if err != nil {
+		return nil, err
+	}
+	var keep []string
+	for _, name := range names {
+		typ, err := i.types.Type(name)
+		if err != nil {
+			return nil, err
+		}
+		if typ.KeepsStock() {
+			keep = append(keep, name)
+		}
+	}
+	return keep, nil
 }
 
 // stock opens for writing, checks the actor and runs one stock step.
@@ -179,6 +233,7 @@ func (r yearRow) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Issuer   string            `json:"issuer,omitempty"` // absent in the sum
 		Name     string            `json:"name"`
+		Type     string            `json:"type"`
 		Year     int               `json:"year"`
 		Opening  int               `json:"opening"`
 		Drawn    int               `json:"drawn"`
@@ -189,16 +244,16 @@ func (r yearRow) MarshalJSON() ([]byte, error) {
 		Balanced bool              `json:"balanced"`
 		Problem  string            `json:"problem,omitempty"`
 		Warnings []licence.Finding `json:"warnings,omitempty"`
-	}{r.Table.Issuer, r.Name, r.Table.Year, r.Table.Opening, r.Table.Drawn, issues(r.Table.Inside), issues(r.Table.Outside),
+	}{r.Table.Issuer, r.Name, r.Table.Type, r.Table.Year, r.Table.Opening, r.Table.Drawn, issues(r.Table.Inside), issues(r.Table.Outside),
 		r.Table.Spoiled, r.Table.Closing, r.Balanced, r.Problem, r.Warnings})
 }
 
-func printYearTables(w io.Writer, rows []yearRow) {
+func printYearTables(w io.Writer, title licence.Text, rows []yearRow) {
 	if len(rows) == 0 {
 		fmt.Fprintln(w, "没有签发机构 no issuers")
 		return
 	}
-	fmt.Fprintf(w, "%d 年度出生医学证明统计 · year table\n", rows[0].Table.Year)
+	fmt.Fprintf(w, "%d 年度%s统计 · year table: %s\n", rows[0].Table.Year, title.ZH, title.EN)
 	t := tabwriter.NewWriter(w, 2, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "期初 opening\t领入 drawn\t首次 first\t换发 exchange\t补发 replacement\t作废 spoiled\t期末 closing\t平衡 balanced\t机构 issuer")
 	for _, r := range rows {

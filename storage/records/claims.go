@@ -134,15 +134,16 @@ func begin(ctx context.Context, s *session, b issuing.Beginning, sealed sealedCo
 	return l, record(ctx, s, b.Audit)
 }
 
-// takeSheet ends the life of one sheet as stock: the one bound to this business id, else the issuer's next free one.
+// takeSheet ends the life of one sheet as stock: the one of this type that is bound to this business id, else the next
+// free one of issuer and type.
 func takeSheet(ctx context.Context, s *session, in issuing.Intent) (string, error) {
 	var number string
 	err := s.scan(ctx, `UPDATE sheets SET state = 'issued', licence = $1, used_at = $2 WHERE number = COALESCE(
-		(SELECT number FROM sheets WHERE issuer = $3 AND business_id = $4 AND state = 'bound' ORDER BY number LIMIT 1),
-		(SELECT number FROM sheets WHERE issuer = $3 AND state = 'allotted' ORDER BY number LIMIT 1)) RETURNING number`,
-		[]any{in.ID, micro(in.IssueTime), in.Issuer, in.BusinessID}, &number)
+		(SELECT number FROM sheets WHERE issuer = $3 AND type = $5 AND business_id = $4 AND state = 'bound' ORDER BY number LIMIT 1),
+		(SELECT number FROM sheets WHERE issuer = $3 AND type = $5 AND state = 'allotted' ORDER BY number LIMIT 1)) RETURNING number`,
+		[]any{in.ID, micro(in.IssueTime), in.Issuer, in.BusinessID, in.Type}, &number)
 	if errors.Is(err, sql.ErrNoRows) {
-		return "", fmt.Errorf("%w: issuer %s", licence.ErrStockEmpty, in.Issuer)
+		return "", noSheet(issuing.Pile{Issuer: in.Issuer, Type: in.Type})
 	}
 	return number, err
 }

@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/elicence/elicence/audit"
+	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/licence"
 	"github.com/elicence/elicence/storage/records/recordstest"
 )
@@ -104,6 +106,65 @@ func TestMigrationsGoForwardAndBack(t *testing.T) {
 	sources := p.ListSources()
 	if last := sources[len(sources)-1].Version; last != version {
 		t.Errorf("the last migration is %d, the program says %d", last, version)
+	}
+}
+
+// An installation of before: every sheet was of one stock, also for licences of another type. Forward, each sheet has the
+// type of what it became or was printed for, and both year tables balance; back, the old program finds all of them.
+func TestOldSheetsGetTheirType(t *testing.T) {
+	ctx := context.Background()
+	path := filepath.Join(t.TempDir(), "records.db")
+	old, err := sql.Open("sqlite", dsn(path, "rwc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := provider(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.UpTo(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	licenceRow := `INSERT INTO licences (id, issuer, stage, epoch, status, status_at, replaced_by, park_reason, number, identifier, serial,
+		type, kind, business_id, replaces, uses_stock, status_index, issue_time, data_key, data_key_id, key_version, request_digest)
+		VALUES ('%[1]s', 'h', 3, 1, 0, 0, '', '', '%[2]s', '%[1]s', 1, '%[3]s', 'first', '%[1]s', '', 1, %[4]d, 1790000000000000, x'', '', 1, x'')`
+	raw(t, path,
+		`INSERT INTO sheets (number, issuer, state, drawn_at) VALUES ('A000000001', 'h', 'allotted', 1780000000000000)`,
+		`INSERT INTO sheets (number, issuer, state, business_id, drawn_at) VALUES ('A000000002', 'h', 'bound', 'b', 1780000000000000)`,
+		`INSERT INTO sheets (number, issuer, state, licence, drawn_at, used_at) VALUES ('A000000003', 'h', 'issued', 'l1', 1780000000000000, 1790000000000000)`,
+		`INSERT INTO sheets (number, issuer, state, licence, drawn_at, used_at) VALUES ('A000000004', 'h', 'issued', 'l2', 1780000000000000, 1790000000000000)`,
+		fmt.Sprintf(licenceRow, "l1", "A000000003", "birth-certificate", 1), fmt.Sprintf(licenceRow, "l2", "A000000004", "childbirth-certificate", 2))
+	births, mothers := issuing.Pile{Issuer: "h", Type: "birth-certificate"}, issuing.Pile{Issuer: "h", Type: "childbirth-certificate"}
+	for range 2 { // forward, back, forward again
+		db, err := Open(ctx, path, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for pile, want := range map[issuing.Pile]licence.YearTable{
+			births:  {Issuer: "h", Type: births.Type, Year: 2026, Drawn: 3, Inside: licence.Issues{First: 1}, Closing: 2},
+			mothers: {Issuer: "h", Type: mothers.Type, Year: 2026, Drawn: 1, Inside: licence.Issues{First: 1}},
+		} {
+			if got, err := db.YearTable(ctx, pile, 2026, time.UTC); err != nil || got != want || got.Balance() != nil {
+				t.Errorf("%s: %+v, want %+v, %v", pile.Type, got, want, err)
+			}
+		}
+		if free, err := db.FreeCounts(ctx); err != nil || free[births] != 1 || len(free) != 1 {
+			t.Errorf("free: %v, %v", free, err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.DownTo(ctx, 1); err != nil {
+			t.Fatal(err)
+		}
+		var n int
+		err = old.QueryRow(`SELECT COUNT(*) FROM sheets INDEXED BY sheets_free WHERE issuer = 'h' AND state = 'allotted'`).Scan(&n)
+		if err != nil || n != 1 {
+			t.Errorf("after going back %d sheets are free, %v", n, err)
+		}
+	}
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 const maxAllotment = 1_000_000
 
 // Allot implements issuing.Stock. licence.ErrRefused if first is no number or the range leaves its letter.
-func (db *DB) Allot(ctx context.Context, issuer, first string, count int, at time.Time, a audit.Entry) error {
+func (db *DB) Allot(ctx context.Context, p issuing.Pile, first string, count int, at time.Time, a audit.Entry) error {
 	if err := code.Number(first); err != nil {
 		return fmt.Errorf("%w: first number: %w", licence.ErrRefused, err)
 	}
@@ -29,6 +29,9 @@ func (db *DB) Allot(ctx context.Context, issuer, first string, count int, at tim
 	last := from + count - 1
 	if count < 1 || count > maxAllotment || last > 999_999_999 {
 		return fmt.Errorf("%w: %d sheets from %s: a range has 1 to %d and keeps its letter", licence.ErrRefused, count, first, maxAllotment)
+	}
+	if p.Issuer == "" || p.Type == "" {
+		return fmt.Errorf("%w: sheets belong to an issuer and a licence type", licence.ErrRefused)
 	}
 	number := func(n int) string { return fmt.Sprintf("%s%09d", first[:1], n) }
 	return db.write(ctx, func(ctx context.Context, s *session) error {
@@ -43,9 +46,9 @@ func (db *DB) Allot(ctx context.Context, issuer, first string, count int, at tim
 		}
 		rows := make([][]any, 0, 64)
 		for n := from; n <= last; n++ {
-			rows = append(rows, []any{number(n), issuer, string(licence.SheetAllotted), micro(at)})
+			rows = append(rows, []any{number(n), p.Issuer, p.Type, string(licence.SheetAllotted), micro(at)})
 			if len(rows) == cap(rows) || n == last {
-				if err := s.insert(ctx, `INSERT INTO sheets (number, issuer, state, drawn_at)`, "", rows); err != nil {
+				if err := s.insert(ctx, `INSERT INTO sheets (number, issuer, type, state, drawn_at)`, "", rows); err != nil {
 					return err
 				}
 				rows = rows[:0]
@@ -55,35 +58,45 @@ func (db *DB) Allot(ctx context.Context, issuer, first string, count int, at tim
 	})
 }
 
-// sheetState reads one of the issuer's sheets inside the writer's transaction.
-func sheetState(ctx context.Context, s *session, issuer, number string) (state licence.SheetState, business, reason string, err error) {
-	err = s.scan(ctx, `SELECT state, business_id, reason FROM sheets WHERE number = $1 AND issuer = $2`,
-		[]any{number, issuer}, &state, &business, &reason)
+// stockedSheet is what the books say of one sheet.
+type stockedSheet struct {
+	state                 licence.SheetState
+	typ, business, reason string
+}
+
+// sheetOf reads one of the issuer's sheets inside the writer's transaction.
+func sheetOf(ctx context.Context, s *session, issuer, number string) (stockedSheet, error) {
+	var sh stockedSheet
+	err := s.scan(ctx, `SELECT state, type, business_id, reason FROM sheets WHERE number = $1 AND issuer = $2`,
+		[]any{number, issuer}, &sh.state, &sh.typ, &sh.business, &sh.reason)
 	if err != nil {
 		err = absent(err, "sheet "+number+" of this issuer")
 	}
-	return state, business, reason, err
+	return sh, err
 }
 
-// Bind implements issuing.Stock. The same again is no error and no second audit row.
-func (db *DB) Bind(ctx context.Context, issuer, number, businessID string, at time.Time, a audit.Entry) error {
+// Bind implements issuing.Stock. The same binding again is no error and no second audit row.
+func (db *DB) Bind(ctx context.Context, p issuing.Pile, number, businessID string, at time.Time, a audit.Entry) error {
 	if businessID == "" {
 		return fmt.Errorf("%w: a sheet is bound to a business id", licence.ErrRefused)
 	}
 	return db.write(ctx, func(ctx context.Context, s *session) error {
-		state, business, _, err := sheetState(ctx, s, issuer, number)
+		sh, err := sheetOf(ctx, s, p.Issuer, number)
 		if err != nil {
 			return err
 		}
-		if state == licence.SheetBound && business == businessID {
+		if sh.typ != p.Type {
+			return fmt.Errorf("%w: sheet %s is one of %s, not of %s", licence.ErrState, number, sh.typ, p.Type)
+		}
+		if sh.state == licence.SheetBound && sh.business == businessID {
 			return nil
 		}
-		if err := state.Step(licence.SheetBound); err != nil {
+		if err := sh.state.Step(licence.SheetBound); err != nil {
 			return fmt.Errorf("sheet %s: %w", number, err)
 		}
 		var other string
-		err = s.scan(ctx, `SELECT number FROM sheets WHERE issuer = $1 AND business_id = $2 AND state = 'bound' LIMIT 1`,
-			[]any{issuer, businessID}, &other)
+		err = s.scan(ctx, `SELECT number FROM sheets WHERE issuer = $1 AND type = $2 AND business_id = $3 AND state = 'bound' LIMIT 1`,
+			[]any{p.Issuer, p.Type, businessID}, &other)
 		if err == nil {
 			return fmt.Errorf("%w: this business id holds sheet %s", licence.ErrConflict, other)
 		}
@@ -104,14 +117,14 @@ func (db *DB) Spoil(ctx context.Context, issuer, number, reason string, at time.
 		return err
 	}
 	return db.write(ctx, func(ctx context.Context, s *session) error {
-		state, _, before, err := sheetState(ctx, s, issuer, number)
+		sh, err := sheetOf(ctx, s, issuer, number)
 		if err != nil {
 			return err
 		}
-		if state == licence.SheetSpoiled && before == reason {
+		if sh.state == licence.SheetSpoiled && sh.reason == reason {
 			return nil
 		}
-		if err := state.Step(licence.SheetSpoiled); err != nil {
+		if err := sh.state.Step(licence.SheetSpoiled); err != nil {
 			return fmt.Errorf("sheet %s: %w", number, err)
 		}
 		_, err = s.exec(ctx, `UPDATE sheets SET state = 'spoiled', reason = $1, used_at = $2 WHERE number = $3`, reason, micro(at), number)
@@ -127,8 +140,8 @@ func (db *DB) Sheet(ctx context.Context, number string) (issuing.Sheet, error) {
 	var sh issuing.Sheet
 	var drawn int64
 	var used sql.NullInt64
-	err := db.row(ctx, `SELECT number, issuer, state, business_id, licence, reason, drawn_at, used_at FROM sheets WHERE number = $1`,
-		number).Scan(&sh.Number, &sh.Issuer, &sh.State, &sh.BusinessID, &sh.Licence, &sh.Reason, &drawn, &used)
+	err := db.row(ctx, `SELECT number, issuer, type, state, business_id, licence, reason, drawn_at, used_at FROM sheets WHERE number = $1`,
+		number).Scan(&sh.Number, &sh.Issuer, &sh.Type, &sh.State, &sh.BusinessID, &sh.Licence, &sh.Reason, &drawn, &used)
 	if err != nil {
 		return issuing.Sheet{}, absent(err, "sheet "+number)
 	}
@@ -140,29 +153,34 @@ func (db *DB) Sheet(ctx context.Context, number string) (issuing.Sheet, error) {
 }
 
 // NextFree implements issuing.Stock.
-func (db *DB) NextFree(ctx context.Context, issuer string) (string, error) {
+func (db *DB) NextFree(ctx context.Context, p issuing.Pile) (string, error) {
 	var number string
-	err := db.row(ctx, `SELECT number FROM sheets WHERE issuer = $1 AND state = 'allotted' ORDER BY number LIMIT 1`, issuer).Scan(&number)
+	err := db.row(ctx, `SELECT number FROM sheets WHERE issuer = $1 AND type = $2 AND state = 'allotted' ORDER BY number LIMIT 1`,
+		p.Issuer, p.Type).Scan(&number)
 	if errors.Is(err, sql.ErrNoRows) {
-		return "", fmt.Errorf("%w: issuer %s", licence.ErrStockEmpty, issuer)
+		return "", noSheet(p)
 	}
 	return number, say("read the stock", err)
 }
 
+func noSheet(p issuing.Pile) error {
+	return fmt.Errorf("%w: issuer %s, type %s", licence.ErrStockEmpty, p.Issuer, p.Type)
+}
+
 // FreeCounts implements issuing.Stock.
-func (db *DB) FreeCounts(ctx context.Context) (map[string]int, error) {
-	rows, err := db.rows(ctx, `SELECT issuer, COUNT(*) FROM sheets WHERE state = 'allotted' GROUP BY issuer`)
+func (db *DB) FreeCounts(ctx context.Context) (map[issuing.Pile]int, error) {
+	rows, err := db.rows(ctx, `SELECT issuer, type, COUNT(*) FROM sheets WHERE state = 'allotted' GROUP BY issuer, type`)
 	if err != nil {
 		return nil, say("count the stock", err)
 	}
-	free := map[string]int{}
+	free := map[issuing.Pile]int{}
 	err = collect(rows, func(r *sql.Rows) error {
-		var issuer string
+		var p issuing.Pile
 		var n int
-		if err := r.Scan(&issuer, &n); err != nil {
+		if err := r.Scan(&p.Issuer, &p.Type, &n); err != nil {
 			return err
 		}
-		free[issuer] = n
+		free[p] = n
 		return nil
 	})
 	return free, say("count the stock", err)
@@ -172,8 +190,8 @@ func (db *DB) FreeCounts(ctx context.Context) (map[string]int, error) {
 // one: a sheet without its licence, or a licence without its sheet, shows as a table that does not balance. Licences
 // whose intent stands count as issued, because their number never returns. Issues of an organisation of the kind agency
 // are those outside institutions.
-func (db *DB) YearTable(ctx context.Context, issuer string, year int, zone *time.Location) (t licence.YearTable, err error) {
-	t = licence.YearTable{Issuer: issuer, Year: year}
+func (db *DB) YearTable(ctx context.Context, p issuing.Pile, year int, zone *time.Location) (t licence.YearTable, err error) {
+	t = licence.YearTable{Issuer: p.Issuer, Type: p.Type, Year: year}
 	start := time.Date(year, 1, 1, 0, 0, 0, 0, zone).UnixMicro()
 	end := time.Date(year+1, 1, 1, 0, 0, 0, 0, zone).UnixMicro()
 	tx, err := db.readers.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // all counts of one moment
@@ -186,7 +204,7 @@ func (db *DB) YearTable(ctx context.Context, issuer string, year int, zone *time
 		}
 	}()
 	var kind string
-	err = tx.QueryRowContext(ctx, `SELECT kind FROM organisations WHERE issuer = $1`, issuer).Scan(&kind)
+	err = tx.QueryRowContext(ctx, `SELECT kind FROM organisations WHERE issuer = $1`, p.Issuer).Scan(&kind)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return t, say("count the year", err)
 	}
@@ -195,12 +213,13 @@ func (db *DB) YearTable(ctx context.Context, issuer string, year int, zone *time
 		COALESCE(SUM(CASE WHEN drawn_at >= $2 AND drawn_at < $3 THEN 1 ELSE 0 END), 0),
 		COALESCE(SUM(CASE WHEN state = 'spoiled' AND used_at >= $2 AND used_at < $3 THEN 1 ELSE 0 END), 0),
 		COALESCE(SUM(CASE WHEN drawn_at < $3 AND (state NOT IN ('issued', 'spoiled') OR used_at >= $3) THEN 1 ELSE 0 END), 0)
-		FROM sheets WHERE issuer = $1`, issuer, start, end).Scan(&t.Opening, &t.Drawn, &t.Spoiled, &t.Closing)
+		FROM sheets WHERE issuer = $1 AND type = $4`, p.Issuer, start, end, p.Type).Scan(&t.Opening, &t.Drawn, &t.Spoiled, &t.Closing)
 	if err != nil {
 		return t, say("count the year", err)
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT kind, COUNT(*) FROM licences
-		WHERE issuer = $1 AND uses_stock = 1 AND issue_time >= $2 AND issue_time < $3 GROUP BY kind`, issuer, start, end)
+		WHERE issuer = $1 AND type = $4 AND uses_stock = 1 AND issue_time >= $2 AND issue_time < $3 GROUP BY kind`,
+		p.Issuer, start, end, p.Type)
 	if err != nil {
 		return t, say("count the year", err)
 	}

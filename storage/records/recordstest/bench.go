@@ -20,7 +20,7 @@ func Bench(b *testing.B, open func(dir string, o Options) Records, callers int) 
 			b.Error(err)
 		}
 	})
-	if err := r.Allot(ctx, hospital, "A000000001", b.N, start, beginning(b, kek, "", start).Audit); err != nil {
+	if err := r.Allot(ctx, births(hospital), "A000000001", b.N, start, beginning(b, kek, "", start).Audit); err != nil {
 		b.Fatal(err)
 	}
 	var next atomic.Int64

@@ -109,7 +109,7 @@ func idempotent(t *testing.T, e Engine) {
 			s.must(s.r.CommitIssued(s.ctx(), want.ID, 1, completion(want, s.now)))
 		}
 	}
-	if free, err := s.r.NextFree(s.ctx(), hospital); err != nil || free != "A000000002" {
+	if free, err := s.r.NextFree(s.ctx(), births(hospital)); err != nil || free != "A000000002" {
 		t.Errorf("repeated requests consumed stock: next free is %s, %v", free, err)
 	}
 	s.check(1)
@@ -149,7 +149,7 @@ func kinds(t *testing.T, e Engine) {
 	if len(found) != 3 || found[0].Kind != licence.KindFirst || found[2].Kind != licence.KindReplacement {
 		t.Errorf("%d licences of one birth, in another order than they were made", len(found))
 	}
-	table, err := s.r.YearTable(s.ctx(), hospital, 2026, time.UTC)
+	table, err := s.r.YearTable(s.ctx(), births(hospital), 2026, time.UTC)
 	s.must(err)
 	if table.Inside != (licence.Issues{First: 1, Exchange: 1, Replacement: 1}) {
 		t.Errorf("year table %+v", table.Inside)
@@ -164,10 +164,10 @@ func emptyStock(t *testing.T, e Engine) {
 		_, _, err := s.r.Begin(s.ctx(), s.beginning("B2"))
 		wants(t, err, licence.ErrStockEmpty)
 	}
-	_, err := s.r.NextFree(s.ctx(), hospital)
+	_, err := s.r.NextFree(s.ctx(), births(hospital))
 	wants(t, err, licence.ErrStockEmpty)
 	s.check(1)
-	s.must(s.r.Allot(s.ctx(), hospital, "A000000100", 1, s.now, s.who("allot", "")))
+	s.must(s.r.Allot(s.ctx(), births(hospital), "A000000100", 1, s.now, s.who("allot", "")))
 	if l := s.issue("B2"); l.Serial != 2 || l.Number != "A000000100" {
 		t.Errorf("after the refusals: serial %d, number %s", l.Serial, l.Number)
 	}
@@ -194,8 +194,8 @@ func backfile(t *testing.T, e Engine) {
 	_, _, err = s.r.Begin(s.ctx(), old("P2", ""))
 	wants(t, err, licence.ErrState)
 	// Nor may stock come that holds the number of an earlier paper.
-	wants(t, s.r.Allot(s.ctx(), hospital, "X310000001", 10, s.now, s.who("allot", "")), licence.ErrConflict)
-	table, err := s.r.YearTable(s.ctx(), hospital, 2026, time.UTC)
+	wants(t, s.r.Allot(s.ctx(), births(hospital), "X310000001", 10, s.now, s.who("allot", "")), licence.ErrConflict)
+	table, err := s.r.YearTable(s.ctx(), births(hospital), 2026, time.UTC)
 	s.must(err)
 	if table.Inside.Total() != 1 || table.Balance() != nil {
 		t.Errorf("a backfile uses no stock: %+v", table)
@@ -240,8 +240,8 @@ func sixteenWriters(t *testing.T, e Engine) {
 		}
 	})
 	s.check(16 * each)
-	if free, err := s.r.FreeCounts(s.ctx()); err != nil || free[hospital] != 5 {
-		t.Errorf("%d sheets left, want 5, %v", free[hospital], err)
+	if free, err := s.r.FreeCounts(s.ctx()); err != nil || free[births(hospital)] != 5 {
+		t.Errorf("%d sheets left, want 5, %v", free[births(hospital)], err)
 	}
 	s.reopen(Options{})
 	s.check(16 * each)
@@ -383,7 +383,7 @@ func parked(t *testing.T, e Engine) {
 	if again, fresh, err := s.r.Begin(s.ctx(), s.beginning("B1")); fresh || err != nil || again.Number != l.Number {
 		t.Errorf("the same request: fresh %v, %v", fresh, err)
 	}
-	if free, err := s.r.NextFree(s.ctx(), hospital); err != nil || free == l.Number {
+	if free, err := s.r.NextFree(s.ctx(), births(hospital)); err != nil || free == l.Number {
 		t.Errorf("its number returned to stock: %s, %v", free, err)
 	}
 	wants(t, s.r.Spoil(s.ctx(), hospital, l.Number, "other", s.now, s.who("spoil", "")), licence.ErrState)

@@ -85,7 +85,7 @@ func (s *scene) life() {
 		return s.r.PutOrganisation(ctx, licence.Organisation{Code: police, Name: "样张", Kind: licence.Police})
 	})
 	s.again("allot", func() error {
-		return s.r.Allot(ctx, hospital, "A000000001", 20, s.now, s.who("allot", ""))
+		return s.r.Allot(ctx, births(hospital), "A000000001", 20, s.now, s.who("allot", ""))
 	}, licence.ErrConflict)
 	birth := func(business, kind, replaces string) issuing.Licence {
 		b := s.beginning(business)
@@ -96,9 +96,9 @@ func (s *scene) life() {
 		}
 		return l
 	}
-	s.again("bind", func() error { return s.r.Bind(ctx, hospital, "A000000005", "B2", s.now, s.who("bind", "")) })
+	s.again("bind", func() error { return s.r.Bind(ctx, births(hospital), "A000000005", "B2", s.now, s.who("bind", "")) })
 	s.again("spoil", func() error { return s.r.Spoil(ctx, hospital, "A000000005", "misprint", s.now, s.who("spoil", "")) })
-	s.again("bind", func() error { return s.r.Bind(ctx, hospital, "A000000006", "B2", s.now, s.who("bind", "")) })
+	s.again("bind", func() error { return s.r.Bind(ctx, births(hospital), "A000000006", "B2", s.now, s.who("bind", "")) })
 	b1, b2, b3 := birth("B1", licence.KindFirst, ""), birth("B2", licence.KindFirst, ""), birth("B3", licence.KindFirst, "")
 	if b2.Number != "A000000006" {
 		s.t.Errorf("B2 got %s, not its bound sheet", b2.Number)

@@ -136,7 +136,7 @@ func (s *scene) whole(l issuing.Licence) {
 // balance holds the sheets to the licences.
 func (s *scene) balance(all []issuing.Licence) {
 	s.t.Helper()
-	t, err := s.r.YearTable(s.ctx(), hospital, 2026, time.UTC)
+	t, err := s.r.YearTable(s.ctx(), births(hospital), 2026, time.UTC)
 	s.must(err)
 	if err := t.Balance(); err != nil {
 		s.t.Error(err)
@@ -146,7 +146,7 @@ func (s *scene) balance(all []issuing.Licence) {
 	}
 	free, err := s.r.FreeCounts(s.ctx())
 	s.must(err)
-	if free[hospital] > t.Closing {
-		s.t.Errorf("%d free sheets of %d in stock", free[hospital], t.Closing)
+	if free[births(hospital)] > t.Closing {
+		s.t.Errorf("%d free sheets of %d in stock", free[births(hospital)], t.Closing)
 	}
 }

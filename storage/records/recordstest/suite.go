@@ -80,6 +80,7 @@ func Run(t *testing.T, e Engine) {
 		{"SearchFindsByTag", search},
 		{"ListWalksAll", list},
 		{"SheetsMoveForwardOnly", sheets},
+		{"ASheetBelongsToOneType", stockByType},
 		{"PaperMode", paperMode},
 		{"SixteenBindersOfOneSheet", sixteenBinders},
 		{"YearTable", yearTable},
@@ -110,6 +111,15 @@ const (
 	agency   = "12310000000000002B"
 	police   = "11310000000000003C"
 )
+
+// The licence types of every scene. The records know neither.
+const (
+	birthType  = "birth-certificate"
+	motherType = "childbirth-certificate"
+)
+
+// births is an issuer's stock of birth certificates.
+func births(issuer string) issuing.Pile { return issuing.Pile{Issuer: issuer, Type: birthType} }
 
 // space is the size of the status list.
 const space = 1 << 20
@@ -154,7 +164,7 @@ func newScene(t testing.TB, e Engine, count int) *scene {
 	s.must(s.r.PutOrganisation(s.ctx(), licence.Organisation{Code: hospital, Name: "样张医院", NameEN: "Specimen Hospital", Kind: licence.Hospital, Region: "310101"}))
 	s.must(s.r.PutOrganisation(s.ctx(), licence.Organisation{Code: agency, Name: "样张机构", Kind: licence.Agency, Region: "310101"}))
 	if count > 0 {
-		s.must(s.r.Allot(s.ctx(), hospital, "A000000001", count, s.now, s.who("allot", "")))
+		s.must(s.r.Allot(s.ctx(), births(hospital), "A000000001", count, s.now, s.who("allot", "")))
 	}
 	return s
 }
@@ -229,7 +239,7 @@ func beginning(t testing.TB, kek envelope.KEK, business string, at time.Time) is
 		t.Fatal(err)
 	}
 	in := issuing.Intent{
-		Issuer: hospital, IssuerName: "样张医院", IssuerRegion: "310101", Type: "birth-certificate", TypeVersion: 1,
+		Issuer: hospital, IssuerName: "样张医院", IssuerRegion: "310101", Type: birthType, TypeVersion: 1,
 		Kind: licence.KindFirst, BusinessID: business, RequestDigest: sm3.Sum(request), Request: request,
 		Clerk: "clerk-1", Approver: "keeper-1", IssueTime: at, SigningTime: at.Truncate(time.Second),
 		DocumentKey: [32]byte{1}, EventKey: [32]byte{2}, Parts: []string{"main", "counterfoil"}, FormatVersion: 1, Specimen: true,
@@ -375,7 +385,7 @@ func KEK() envelope.KEK { return testKEK(1) }
 func Sample(t testing.TB, r Records, n int) []issuing.Licence {
 	t.Helper()
 	ctx := context.Background()
-	if err := r.Allot(ctx, hospital, "A000000001", n, start, audit.Entry{At: start, What: "allot"}); err != nil {
+	if err := r.Allot(ctx, births(hospital), "A000000001", n, start, audit.Entry{At: start, What: "allot"}); err != nil {
 		t.Fatal(err)
 	}
 	var made []issuing.Licence
