@@ -216,3 +216,88 @@ func TestLedgerThatAnswersTooLittle(t *testing.T) {
 		t.Errorf("%d, %v", n, err)
 	}
 }
+
+// refusing is a ledger that refuses what the test says and passes everything else on.
+type refusing struct {
+	issuing.Sequencer
+	kind, rule string
+}
+
+func (r refusing) Submit(ctx context.Context, events [][]byte) ([]issuing.Answer, error) {
+	var passed [][]byte
+	answers := make([]issuing.Answer, len(events))
+	var places []int
+	for i, b := range events {
+		signed, err := contract.ParseEvent(b)
+		if err != nil {
+			return nil, err
+		}
+		if string(signed.Event.Kind) == r.kind {
+			answers[i] = issuing.Answer{Hash: contract.Hash(b), Refusal: r.rule}
+			continue
+		}
+		passed, places = append(passed, b), append(places, i)
+	}
+	given, err := r.Sequencer.Submit(ctx, passed)
+	for n, a := range given {
+		answers[places[n]] = a
+	}
+	return answers, err
+}
+
+// The ledger refuses an end that was recorded here: the licence is in force again for everybody, records, custody and
+// status list alike, and the list of what was refused says so. Of a refused succession both licences stand, until a
+// person ends one.
+func TestRefusedEnds(t *testing.T) {
+	h := newHouse(t)
+	s := h.ledger(ledgertest.NewMemoryTiles())
+	revoked, old := h.birth(0, "B1"), h.birth(1, "B2")
+	h.take(issuing.Move{Kind: contract.Revoked, Number: revoked.Number, Actor: commission.Code, Reason: "duplicate"})
+	exchange := h.approved(hospital, h.reissue(old, licence.KindExchange, "B2-X"))
+	next := h.issue(exchange)
+	_, refusals, err := h.service.Anchor(t.Context(), refusing{s, "revoked", contract.RuleStale}, 100, nil)
+	if refusals != 1 || err != nil {
+		t.Errorf("%d refused, %v", refusals, err)
+	}
+	h.balanced(3)
+	if l := h.licence(revoked.Number); l.Status != issuing.InForce || !l.StatusAt.Equal(revoked.StatusAt) {
+		t.Errorf("a refused revocation left it %s since %s", l.Status, l.StatusAt)
+	}
+	h.take(issuing.Move{Kind: contract.Revoked, Number: revoked.Number, Actor: commission.Code, Reason: "duplicate"})
+
+	third := h.birth(2, "B3")
+	succession := h.approved(hospital, h.reissue(third, licence.KindExchange, "B3-X"))
+	heir := h.issue(succession)
+	_, _, err = h.service.Anchor(t.Context(), refusing{s, "superseded", contract.RuleStale}, 100, nil)
+	h.must(err)
+	third = h.licence(third.Number)
+	if third.Status != issuing.InForce || third.ReplacedBy != "" {
+		t.Errorf("a refused succession left it %s, replaced by %q", third.Status, third.ReplacedBy)
+	}
+	refused, err := h.db.Refused(t.Context(), 10)
+	h.must(err)
+	if len(refused) != 2 || refused[0].Number != third.Number || refused[0].Successor != heir.Number || refused[0].Status != issuing.InForce ||
+		refused[1].Number != revoked.Number || refused[1].Successor != "" || refused[1].Status != issuing.Revoked {
+		t.Errorf("the list of what was refused: %+v", refused)
+	}
+	// Nobody replaces it a second time while its heir stands; the same exchange has the same answer.
+	h.refused(h.service, h.approved(hospital, h.reissue(third, licence.KindExchange, "B3-Y")), licence.ErrConflict)
+	if again := h.issue(succession); again.Number != heir.Number {
+		t.Errorf("the same exchange again: %s, was %s", again.Number, heir.Number)
+	}
+	// A person ends the old one by itself.
+	h.take(issuing.Move{Kind: contract.Revoked, Number: third.Number, Actor: hospital.Code, Reason: "duplicate"})
+	if _, no, err := h.service.Anchor(t.Context(), s, 100, nil); no != 0 || err != nil {
+		t.Errorf("%d refused, %v", no, err)
+	}
+	ended, err := h.db.NotInForce(t.Context())
+	h.must(err)
+	want := map[uint64]issuing.Status{revoked.StatusIndex: issuing.Revoked, old.StatusIndex: issuing.Superseded, third.StatusIndex: issuing.Revoked}
+	if diff := cmp.Diff(want, ended); diff != "" {
+		t.Errorf("not in force (-want +got)\n%s", diff)
+	}
+	if l := h.licence(old.Number); l.ReplacedBy != next.Number {
+		t.Errorf("the succession that was taken names %q", l.ReplacedBy)
+	}
+	h.balanced(5)
+}

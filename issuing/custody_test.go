@@ -262,3 +262,47 @@ func TestReplacement(t *testing.T) {
 		contract.RuleUnknownPart)
 	h.balanced(3)
 }
+
+// Two exchanges of one licence at once, under business ids of their own: one is issued, the other is refused before a
+// number is used. The same exchange asked sixteen times at once is one licence.
+func TestALicenceIsReplacedOnce(t *testing.T) {
+	h := newHouse(t)
+	old := h.birth(0, "B1")
+	asked := []licence.Approved{h.approved(hospital, h.reissue(old, licence.KindExchange, "B1-X")), h.approved(hospital, h.reissue(old, licence.KindExchange, "B1-Y"))}
+	var all sync.WaitGroup
+	errs := make([]error, 16)
+	got := make([]issuing.Issued, 16)
+	for i := range errs {
+		all.Go(func() { got[i], errs[i] = h.service.Issue(t.Context(), asked[i%2], who("issue")) })
+	}
+	all.Wait()
+	numbers := map[string]bool{}
+	for i, err := range errs {
+		switch {
+		case err == nil:
+			numbers[got[i].Licence.Number] = true
+		case !errors.Is(err, licence.ErrConflict) && !errors.Is(err, licence.ErrState):
+			t.Error(err)
+		}
+	}
+	if len(numbers) != 1 {
+		t.Errorf("one licence was replaced by %d", len(numbers))
+	}
+	h.balanced(2)
+
+	// For certain: both were judged while the old one stood; the loser comes to Begin while the winner is unfinished.
+	old = h.birth(1, "B2")
+	winner, loser := h.approved(hospital, h.reissue(old, licence.KindExchange, "B2-X")), h.approved(agency, h.reissue(old, licence.KindExchange, "B2-Y"))
+	raced := h.serve(func(n *issuing.Needs) {
+		n.Records = &between{Records: h.db, before: func() {
+			wants(t, h.untouched(func() error { _, err := h.service.Issue(t.Context(), loser, who("issue")); return err }), licence.ErrConflict)
+		}}
+	})
+	done, err := raced.Issue(t.Context(), winner, who("issue"))
+	h.must(err)
+	if again := h.issue(winner); again.Number != done.Licence.Number {
+		t.Errorf("the same exchange again: %s and %s", done.Licence.Number, again.Number)
+	}
+	h.refused(h.service, loser, licence.ErrState)
+	h.balanced(4)
+}

@@ -34,6 +34,10 @@ func (s *Service) Issue(ctx context.Context, a licence.Approved, who audit.Entry
 	}
 	begin, err := s.prepare(ctx, a, who)
 	if err != nil {
+		// The same request may have been answered meanwhile, which ended the licence that it replaces.
+		if l, ok, read := s.answered(ctx, a.Draft()); ok && read == nil {
+			return Issued{Licence: l}, nil
+		}
 		return Issued{}, err
 	}
 	release, err := s.hands.take(ctx, begin.Intent.ID)

@@ -153,7 +153,8 @@ type Claims interface {
 	// Begin fixes an intent. The same (issuer, business id, kind, replaced number) with the same RequestDigest returns
 	// the licence that stands, whatever its stage, and changes nothing; with another digest licence.ErrConflict.
 	// A sheet of the intent's type that is bound to this business id is used; else the next free one of issuer and type.
-	// licence.ErrStockEmpty when there is none. The new row has epoch 1 and belongs to the caller. fresh says whether the row is new.
+	// licence.ErrStockEmpty when there is none; licence.ErrConflict when another licence replaces the same one, finished
+	// or not, unless that was revoked or the ledger refused its issue. The new row has epoch 1 and belongs to the caller. fresh says whether the row is new.
 	Begin(ctx context.Context, b Beginning) (l Licence, fresh bool, err error)
 	// Claim takes an unfinished licence over: epoch grows by one, earlier holders are fenced off.
 	Claim(ctx context.Context, id string, why audit.Entry) (Licence, error)
@@ -213,8 +214,11 @@ type Journal interface {
 	Notes(ctx context.Context, licenceID string) (map[int]Note, error)
 	// Pending returns events that the ledger has not answered, in the order they were written.
 	Pending(ctx context.Context, limit int) ([]Event, error)
-	// MarkSequenced records the ledger's answers. The same answer again is not an error.
+	// MarkSequenced records the ledger's answers. The same answer again is not an error. With a refusal, in the same
+	// transaction, the licence goes back to the status that its remaining events say, and an audit row names the rule.
 	MarkSequenced(ctx context.Context, answers []Answer) error
+	// Refused returns at most limit events that the ledger refused, newest first.
+	Refused(ctx context.Context, limit int) ([]RefusedStep, error)
 	// LastEventTime is the time of the newest event of the installation, zero when there is none: a clock before it
 	// is wrong.
 	LastEventTime(ctx context.Context) (time.Time, error)
@@ -232,7 +236,19 @@ type Note struct {
 type Answer struct {
 	Hash    [32]byte
 	Index   uint64
-	Refusal string // rule; "" when sequenced at Index
+	Refusal string    // rule; "" when sequenced at Index
+	At      time.Time // of a refusal, for its audit row
+}
+
+// RefusedStep is an event that was recorded here and that the ledger refused: it has not happened.
+type RefusedStep struct {
+	Number, Issuer string
+	Kind           string
+	Rule           string
+	At             time.Time // of the event
+	Actor          string
+	Status         Status // that the licence has now
+	Successor      string // number of an issued licence that stands in this one's place, "" for none
 }
 
 // Lookup reads licences. Personal fields come unsealed: the caller writes the audit entry first.

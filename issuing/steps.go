@@ -232,6 +232,11 @@ func (s *Service) Anchor(ctx context.Context, ledger Sequencer, batch int, progr
 		if len(answers) != len(pending) {
 			return sequenced, refused, fmt.Errorf("issuing: the ledger answered %d of %d events", len(answers), len(pending))
 		}
+		for n := range answers {
+			if answers[n].Refusal != "" {
+				answers[n].At = s.now()
+			}
+		}
 		if err := s.records.MarkSequenced(ctx, answers); err != nil {
 			return sequenced, refused, err
 		}

@@ -18,7 +18,7 @@ func (a *app) ledgerCommand() *cobra.Command {
 
 func (a *app) ledgerStatus() *cobra.Command {
 	return &cobra.Command{
-		Use: "status", Short: "状态 · size, newest checkpoint, cosignatures and lag", Args: cobra.NoArgs, Example: "  elicence ledger status --json",
+		Use: "status", Short: "状态 · size, newest checkpoint, cosignatures, lag, and what was refused", Args: cobra.NoArgs, Example: "  elicence ledger status --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			i, err := a.openForReading(cmd.Context())
 			if err != nil {
@@ -37,8 +37,13 @@ func (a *app) ledgerStatus() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.tell(map[string]any{"size": head.Size, "checkpoint": string(head.Body), "signed": string(signed), "lag": lag}, func(w io.Writer) {
+			refused, err := i.refusals(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.tell(map[string]any{"size": head.Size, "checkpoint": string(head.Body), "signed": string(signed), "lag": lag, "refused": refused}, func(w io.Writer) {
 				fmt.Fprintf(w, "条目 entries %d，待入账 lag %d\n%s\n", head.Size, lag, signed)
+				printRefusals(w, refused)
 			})
 		},
 	}

@@ -92,13 +92,22 @@ func (g *log) catchUp(ctx context.Context) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if _, _, err := g.i.service.Anchor(ctx, g, sequenceBatch, nil); err != nil {
+	if err := g.anchor(ctx); err != nil {
 		return err
 	}
 	if _, _, err := g.i.db.Seal(ctx); err != nil {
 		return fmt.Errorf("seal the audit trail: %w", err)
 	}
 	return g.cosign(ctx)
+}
+
+// anchor sequences what waits. What the ledger refuses has not happened: that is never silent.
+func (g *log) anchor(ctx context.Context) error {
+	_, refused, err := g.i.service.Anchor(ctx, g, sequenceBatch, nil)
+	if refused > 0 {
+		fmt.Fprintf(g.i.app.stderr, "elicence: 账本拒绝了 %d 步 / the ledger refused %d steps\n  → see them with: elicence ledger status\n", refused, refused)
+	}
+	return err
 }
 
 // follow sequences while a batch runs. Cosigning waits for catchUp: one checkpoint at the end is enough.
@@ -115,7 +124,7 @@ func (g *log) follow(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			g.mu.Lock()
-			_, _, err := g.i.service.Anchor(ctx, g, sequenceBatch, nil)
+			err := g.anchor(ctx)
 			g.mu.Unlock()
 			if err != nil && ctx.Err() == nil {
 				return err

@@ -77,6 +77,9 @@ func (db *DB) Begin(ctx context.Context, b issuing.Beginning) (l issuing.Licence
 // begin chooses what Begin must choose, and writes the new licence.
 func begin(ctx context.Context, s *session, b issuing.Beginning, sealed sealedContents) (issuing.Licence, error) {
 	in := b.Intent
+	if err := noSuccessor(ctx, s, in.Replaces); err != nil {
+		return issuing.Licence{}, err
+	}
 	// What is returned now must be what is read later: times have microseconds.
 	in.IssueTime, in.SigningTime = fromMicro(micro(in.IssueTime)), fromMicro(micro(in.SigningTime))
 	var serial int64

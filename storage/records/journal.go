@@ -175,7 +175,13 @@ func (db *DB) MarkSequenced(ctx context.Context, answers []issuing.Answer) error
 			if err != nil {
 				return err
 			}
+			if n == 1 && a.Refusal == "" {
+				continue
+			}
 			if n == 1 {
+				if err := takeBack(ctx, s, a); err != nil {
+					return err
+				}
 				continue
 			}
 			if err := sameAnswer(ctx, s, a); err != nil {

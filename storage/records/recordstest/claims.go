@@ -135,13 +135,13 @@ func kinds(t *testing.T, e Engine) {
 	old := s.issue("B1")
 	for _, kind := range []string{licence.KindExchange, licence.KindReplacement} {
 		b := s.beginning("B1")
-		b.Intent.Kind, b.Intent.Replaces = kind, old.Number
+		b.Intent.Kind, b.Intent.Replaces = kind, old.Number // a licence is replaced once: the next one replaces its successor
 		l, fresh, err := s.r.Begin(s.ctx(), b)
 		s.must(err)
 		if !fresh || l.Number == old.Number {
 			t.Errorf("%s: fresh %v, number %s", kind, fresh, l.Number)
 		}
-		_, err = finish(s.ctx(), s.r, l, s.now)
+		old, err = finish(s.ctx(), s.r, l, s.now)
 		s.must(err)
 	}
 	found, err := s.r.ByBusinessID(s.ctx(), hospital, "B1")
@@ -430,4 +430,69 @@ func unparked(t *testing.T, e Engine) {
 	_, err := s.r.Unpark(s.ctx(), "none", s.who("retry", "none"))
 	wants(t, err, licence.ErrState)
 	s.check(2)
+}
+
+// oneSuccessor: of many who replace one licence at once, under business ids of their own, one gets a number; the others
+// are refused before they take one. What the successor became decides who may come after it.
+func oneSuccessor(t *testing.T, e Engine) {
+	s := newScene(t, e, 40)
+	old := s.issue("B1")
+	replacing := func(business, kind string) issuing.Beginning {
+		b := s.beginning(business)
+		b.Intent.Kind, b.Intent.Replaces = kind, old.Number
+		return b
+	}
+	var won atomic.Pointer[issuing.Licence]
+	together(16, func(i int) {
+		kind := licence.KindExchange
+		if i%2 == 1 {
+			kind = licence.KindReplacement
+		}
+		l, fresh, err := s.r.Begin(s.ctx(), replacing(fmt.Sprint("X", i), kind))
+		switch {
+		case err == nil && fresh && won.CompareAndSwap(nil, &l):
+		case err == nil:
+			t.Errorf("a second successor has number %s", l.Number)
+		default:
+			wants(t, err, licence.ErrConflict)
+		}
+	})
+	l := won.Load()
+	if l == nil {
+		t.Fatal("nobody could replace the licence")
+	}
+	again := replacing(l.BusinessID, l.Kind)
+	if same, fresh, err := s.r.Begin(s.ctx(), again); err != nil || fresh || same.Number != l.Number {
+		t.Errorf("the same request: number %s, fresh %v, %v", same.Number, fresh, err)
+	}
+	refused := func(when string) {
+		t.Helper()
+		if _, _, err := s.r.Begin(s.ctx(), replacing("late", licence.KindExchange)); !errors.Is(err, licence.ErrConflict) {
+			t.Errorf("while the successor is %s: %v", when, err)
+		}
+	}
+	refused("an intent")
+	s.must(s.r.Park(s.ctx(), l.ID, l.Epoch, "self-check"))
+	refused("parked")
+	taken, err := s.r.Unpark(s.ctx(), l.ID, s.who("retry", l.ID))
+	s.must(err)
+	s.must(s.r.CommitSigned(s.ctx(), taken.ID, taken.Epoch, signatures(taken, "")))
+	refused("signed")
+	s.must(s.r.CommitIssued(s.ctx(), taken.ID, taken.Epoch, completion(taken, s.now)))
+	refused("issued")
+	// Its issue is refused by the ledger: it never was a licence, and another may come.
+	s.must(s.r.MarkSequenced(s.ctx(), []issuing.Answer{{Hash: s.last(taken).Hash, Refusal: "actor-not-enrolled", At: s.now}}))
+	next, err := issue(s.ctx(), s.r, replacing("next", licence.KindExchange), 1)
+	s.must(err)
+	refused("another")
+	// It was revoked: the same.
+	revoked := issuing.Revoked
+	st := step(next, s.last(next), "revoked", s.now)
+	st.Status = &revoked
+	s.must(s.r.AppendStep(s.ctx(), st))
+	last, err := issue(s.ctx(), s.r, replacing("last", licence.KindExchange), 1)
+	s.must(err)
+	if free, err := s.r.FreeCounts(s.ctx()); err != nil || free[births(hospital)] != 40-4 || last.Serial != 4 {
+		t.Errorf("%d sheets are free of 40 after 4 licences, serial %d, %v", free[births(hospital)], last.Serial, err)
+	}
 }

@@ -3,6 +3,7 @@ package recordstest
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -140,6 +141,82 @@ func refusedEvent(t *testing.T, e Engine) {
 		t.Errorf("notes of a refused step are shown: %d, %v", len(notes), err)
 	}
 	s.check(1)
+}
+
+// refusedEnd: a revocation or succession that the ledger refuses has not happened. Status, its time and the successor's
+// number go back to what the remaining events say, with a row that names the rule, once, however often the answer comes.
+func refusedEnd(t *testing.T, e Engine) {
+	s := newScene(t, e, 10)
+	later := s.now.Add(time.Minute)
+	end := func(l issuing.Licence, kind string, status issuing.Status, by string) issuing.Event {
+		t.Helper()
+		st := step(l, s.last(l), kind, later)
+		st.Status, st.ReplacedBy = &status, by
+		s.must(s.r.AppendStep(s.ctx(), st))
+		return st.Event
+	}
+	is := func(l issuing.Licence, status issuing.Status, at time.Time, by string) {
+		t.Helper()
+		got, err := s.r.ByID(s.ctx(), l.ID)
+		s.must(err)
+		if got.Status != status || !got.StatusAt.Equal(at) || got.ReplacedBy != by {
+			t.Errorf("%s is %s since %s, replaced by %q; want %s since %s, %q", l.BusinessID, got.Status, got.StatusAt, got.ReplacedBy, status, at, by)
+		}
+	}
+	refuse := func(e issuing.Event) { // the answer comes twice
+		t.Helper()
+		for range 2 {
+			s.must(s.r.MarkSequenced(s.ctx(), []issuing.Answer{{Hash: e.Hash, Refusal: "stale-predecessor", At: later}}))
+		}
+	}
+	b1, b2 := s.issue("B1"), s.issue("B2")
+	issuedAt := s.now
+	first := end(b1, "revoked", issuing.Revoked, "")
+	second := end(b2, "superseded", issuing.Superseded, "A000000009")
+	moved := step(b2, second, "accepted", later) // its paper moved on meanwhile
+	s.must(s.r.AppendStep(s.ctx(), moved))
+	is(b1, issuing.Revoked, later, "")
+	is(b2, issuing.Superseded, later, "A000000009")
+	refuse(moved.Event)
+	is(b2, issuing.Superseded, later, "A000000009") // that was no end
+	refuse(first)
+	refuse(second)
+	is(b1, issuing.InForce, issuedAt, "")
+	is(b2, issuing.InForce, issuedAt, "")
+	if ended, err := s.r.NotInForce(s.ctx()); err != nil || len(ended) != 0 {
+		t.Errorf("the status list still has %v, %v", ended, err)
+	}
+	// The next end stands, and the old refusal, heard once more, does not touch it.
+	refusedAt := later
+	later = later.Add(time.Minute)
+	end(b1, "revoked", issuing.Revoked, "")
+	refuse(first)
+	is(b1, issuing.Revoked, later, "")
+	later = refusedAt
+	refused, err := s.r.Refused(s.ctx(), 10)
+	s.must(err)
+	want := []issuing.RefusedStep{
+		{Number: b2.Number, Issuer: hospital, Kind: "accepted", Rule: "stale-predecessor", At: later, Actor: hospital},
+		{Number: b2.Number, Issuer: hospital, Kind: "superseded", Rule: "stale-predecessor", At: later, Actor: hospital},
+		{Number: b1.Number, Issuer: hospital, Kind: "revoked", Rule: "stale-predecessor", At: later, Actor: hospital, Status: issuing.Revoked},
+	}
+	if diff := cmp.Diff(want, refused); diff != "" {
+		t.Errorf("refused (-want +got):\n%s", diff)
+	}
+	for _, l := range []issuing.Licence{b1, b2} {
+		links, err := s.r.OfLicence(s.ctx(), l.ID)
+		s.must(err)
+		rows := 0
+		for _, link := range links {
+			if link.Entry.What == "refused" && strings.HasSuffix(link.Entry.Why, ": stale-predecessor") && link.Entry.At.Equal(later) {
+				rows++
+			}
+		}
+		if want := map[string]int{"B1": 1, "B2": 2}[l.BusinessID]; rows != want {
+			t.Errorf("%s: %d audit rows of %d refusals", l.BusinessID, rows, want)
+		}
+	}
+	s.check(2)
 }
 
 func answers(t *testing.T, e Engine) {
