@@ -159,26 +159,14 @@ func statusMisfit(l issuing.Licence, events []issuing.Event) string {
 
 // knownCheckpoints are what the cosigners here have kept. Reading needs their certificates and no key.
 func (i *installation) knownCheckpoints() ([][]byte, error) {
-	registrar, err := i.checkpointCertificate(i.config.Registrar)
-	if err != nil {
-		return nil, err
-	}
 	var known [][]byte
 	for _, code := range i.config.Ledger.Cosigners {
-		certificate, err := i.checkpointCertificate(code)
+		note, err := i.lastCosigned(code)
 		if err != nil {
 			return nil, err
 		}
-		c, err := ledger.OpenCosigner(i.cosignerState(code), cosignerName(code), nil, certificate, i.config.Ledger.Origin, registrar, i.app.now)
-		if err != nil {
-			return nil, fmt.Errorf("cosigner %s: %w", code, err)
-		}
-		last, err := c.Last()
-		if err != nil {
-			return nil, fmt.Errorf("cosigner %s: %w", code, err)
-		}
-		if last != nil {
-			known = append(known, last)
+		if note != nil {
+			known = append(known, note.Encode())
 		}
 	}
 	return known, nil

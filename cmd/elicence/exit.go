@@ -65,6 +65,8 @@ func classify(err error) (int, string) {
 	switch {
 	case errors.As(err, &glyph):
 		return exitNo, "install the Debian package " + glyph.Package + ", or name a folder with the font in fonts.dirs of elicence.yaml"
+	case errors.Is(err, errRolledBack):
+		return exitUnavailable, "put back the newest copy of the records; without one this log cannot be continued: see “Backup and restore” in docs/operations.md"
 	case errors.Is(err, issuing.ErrParked):
 		return exitNo, "see it with: elicence list --stage parked; when what it failed of is cured: elicence resume NUMBER --as ORG/PERSON --why TEXT"
 	case errors.Is(err, licence.ErrConflict):

@@ -258,6 +258,9 @@ func (a *app) prompt(what string) ([]byte, error) {
 
 // issueAll runs a batch while the ledger follows, then sequences and cosigns what is left.
 func (i *installation) issueAll(ctx context.Context, b *batch, births io.Reader) (batchResult, error) {
+	if err := i.guardLog(ctx); err != nil {
+		return batchResult{}, err
+	}
 	// A font that cannot be read is no fault of any line.
 	if _, err := i.types.Types(); err != nil {
 		return batchResult{}, err

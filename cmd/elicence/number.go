@@ -150,6 +150,10 @@ func (a *app) numberReconcile() *cobra.Command {
 				balanced = balanced && t.Balanced
 			}
 			err = a.tell(tables, func(w io.Writer) { printYearTables(w, of.Title, tables) })
+			if err == nil {
+				// Books of an older copy may well balance.
+				err = i.guardLog(cmd.Context())
+			}
 			if err == nil && !balanced {
 				return answer(exitNo)
 			}

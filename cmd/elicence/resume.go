@@ -57,6 +57,9 @@ func (i *installation) resume(ctx context.Context, number string, by actor, why 
 	if l.Issuer != by.organisation.Code {
 		return l, fmt.Errorf("%w: licence %s is another organisation's: its issuer takes it up", licence.ErrState, number)
 	}
+	if err := i.guardLog(ctx); err != nil {
+		return l, err
+	}
 	who := i.whoIs(by)
 	who.Why = why
 	if l, err = i.service.Retry(ctx, l.ID, who); err != nil {
