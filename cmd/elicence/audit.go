@@ -21,6 +21,7 @@ type auditReport struct {
 	Licences int                 `json:"licences"`
 	Lag      int                 `json:"lag"`
 	Trail    int                 `json:"auditRows"`
+	Anchors  int                 `json:"auditAnchors"` // heads of the trail that stand on the log
 	Problem  string              `json:"problem,omitempty"`
 	Log      *ledger.AuditReport `json:"log,omitempty"`
 }
@@ -59,7 +60,8 @@ func (i *installation) audit(ctx context.Context) (auditReport, error) {
 	if r.Licences, r.Problem, err = i.auditLicences(ctx, known); err != nil || r.Problem != "" {
 		return r, err
 	}
-	if r.Problem, err = i.auditEntries(ctx, r.Entries, known); err != nil || r.Problem != "" {
+	var anchors trailAnchors
+	if anchors, r.Problem, err = i.auditEntries(ctx, r.Entries, known); err != nil || r.Problem != "" {
 		return r, err
 	}
 	broken, rows, err := i.db.CheckChain(ctx)
@@ -70,6 +72,10 @@ func (i *installation) audit(ctx context.Context) (auditReport, error) {
 	if broken != 0 {
 		r.Problem = fmt.Sprintf("审计记录 %d 与链不符 / row %d of the audit trail does not fit its chain", broken, broken)
 		return r, nil
+	}
+	r.Anchors = len(anchors.heads)
+	if r.Problem, err = anchors.misfit(ctx, i); err != nil || r.Problem != "" {
+		return r, err
 	}
 	r.Clean = true
 	return r, nil
@@ -113,24 +119,29 @@ func (i *installation) auditLicences(ctx context.Context, known map[[32]byte]boo
 	return count, problem, err
 }
 
-// auditEntries holds the log against the records: what the log says was issued must be there.
-func (i *installation) auditEntries(ctx context.Context, size uint64, known map[[32]byte]bool) (string, error) {
+// auditEntries holds the log against the records: what the log says was issued must be there. The anchors of the audit
+// trail that it meets are returned.
+func (i *installation) auditEntries(ctx context.Context, size uint64, known map[[32]byte]bool) (anchors trailAnchors, problem string, err error) {
 	for from := uint64(0); from < size; from += sequenceBatch {
 		entries, err := i.db.Entries(ctx, from, min(from+sequenceBatch, size))
 		if err != nil {
-			return "", err
+			return anchors, "", err
 		}
 		for n, b := range entries {
 			signed, err := contract.ParseEvent(b)
 			if err != nil {
-				return "", err
+				return anchors, "", err
 			}
-			if index := from + uint64(n); signed.Event.Kind == contract.Issued && !known[signed.Event.Handle] {
-				return fmt.Sprintf("条目 entry %d: 记录中没有这份已签发的证照 / the records lack the licence that was issued there", index), nil
+			index, e := from+uint64(n), signed.Event
+			switch {
+			case e.Kind == contract.Issued && !known[e.Handle]:
+				return anchors, fmt.Sprintf("条目 entry %d: 记录中没有这份已签发的证照 / the records lack the licence that was issued there", index), nil
+			case e.Kind == contract.AuditAnchored && e.Actor == i.config.Registrar:
+				anchors.entries, anchors.heads = append(anchors.entries, index), append(anchors.heads, e.Anchor)
 			}
 		}
 	}
-	return "", nil
+	return anchors, "", nil
 }
 
 // statusMisfit holds the status that the records give, and the status list publishes, to what the licence's own signed

@@ -85,7 +85,7 @@ func (g *log) Submit(ctx context.Context, events [][]byte) ([]issuing.Answer, er
 	return answers, nil
 }
 
-// catchUp sequences everything that waits and has the newest checkpoint cosigned.
+// catchUp sequences everything that waits, anchors the audit trail and has the newest checkpoint cosigned.
 func (g *log) catchUp(ctx context.Context) error {
 	if err := g.open(ctx); err != nil {
 		return err
@@ -95,8 +95,13 @@ func (g *log) catchUp(ctx context.Context) error {
 	if err := g.anchor(ctx); err != nil {
 		return err
 	}
-	if _, _, err := g.i.db.Seal(ctx); err != nil {
+	head, _, err := g.i.db.Seal(ctx)
+	if err != nil {
 		return fmt.Errorf("seal the audit trail: %w", err)
+	}
+	// A head that cannot be anchored now is anchored later: no step and no receipt waits for it.
+	if err := g.anchorTrail(ctx, head); err != nil {
+		fmt.Fprintf(g.i.app.stderr, "elicence: 审计记录未锚定 / the audit trail is not anchored: %v\n", err)
 	}
 	return g.cosign(ctx)
 }

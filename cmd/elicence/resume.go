@@ -22,7 +22,7 @@ it up again until a person says so. Resume does, once the cause is cured: the sa
 the same signing time. If it fails again, it is parked again, and the answer says why.
 
 Exit codes: 0 it is issued (also if it was before), 1 parked again, 69 something is away: the same command again.`,
-		Example: "  elicence list --stage parked\n  elicence resume --as 12310101DEMH000016/clerk-1 --why 'trust file put back' X000000013",
+		Example: "  elicence resume --as 12310101DEMH000016/clerk-1 --why 'trust file put back' X000000013",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			i, err := a.openForWriting(cmd.Context())

@@ -32,12 +32,13 @@ func TestAuditNamesWhatWasChanged(t *testing.T) {
 		"an event deleted":       {`DELETE FROM events WHERE kind = 'issued' AND licence = (SELECT ordinal FROM licences WHERE number = 'X000000001')`, "X000000001"},
 		"a licence deleted": {`PRAGMA foreign_keys = 0; UPDATE licences SET stage = 2, status = 0 WHERE number = 'X000000002';
 			DELETE FROM licences WHERE number = 'X000000001'`, "entry"},
-		"a revocation undone":       {`UPDATE licences SET status = 0 WHERE number = 'X000000005'`, "X000000005"},
-		"a revocation invented":     {`UPDATE licences SET status = 1 WHERE number = 'X000000002'`, "X000000002"},
-		"a replaced one put back":   {`UPDATE licences SET status = 0 WHERE number = 'X000000006'`, "X000000006"},
-		"an audit row changed":      {`UPDATE audit SET person = 'somebody-else' WHERE sequence = 3`, "row 3"},
-		"an audit row deleted":      {`DELETE FROM audit WHERE sequence = 3`, "row"},
-		"a reason for reading gone": {`UPDATE audit SET why = '' WHERE why = 'to have a row'`, "audit trail"},
+		"a revocation undone":          {`UPDATE licences SET status = 0 WHERE number = 'X000000005'`, "X000000005"},
+		"a revocation invented":        {`UPDATE licences SET status = 1 WHERE number = 'X000000002'`, "X000000002"},
+		"a replaced one put back":      {`UPDATE licences SET status = 0 WHERE number = 'X000000006'`, "X000000006"},
+		"an audit row changed":         {`UPDATE audit SET person = 'somebody-else' WHERE sequence = 3`, "row 3"},
+		"an audit row deleted":         {`DELETE FROM audit WHERE sequence = 3`, "row"},
+		"the whole trail written anew": {`DELETE FROM audit; DELETE FROM installation WHERE name = 'audit-head'`, "anchored is not in its chain"},
+		"a reason for reading gone":    {`UPDATE audit SET why = '' WHERE why = 'to have a row'`, "audit trail"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -472,7 +472,13 @@ func TestAuditAnchors(t *testing.T) {
 	if r := s.rule(anchor(s.Hospital, first, 2, parsed.Event.Time-1)); r != contract.RuleTimeBack {
 		t.Errorf("earlier: %q", r)
 	}
-	s.accept(anchor(s.Hospital, first, 2, 0))
+	second := anchor(s.Hospital, first, 2, 0)
+	s.accept(second)
+	for actor, want := range map[string][32]byte{s.Hospital.Code: contract.Hash(second), s.Archive.Code: {}} {
+		if last, err := contract.LastAnchor(t.Context(), s.state, actor); err != nil || last != want {
+			t.Errorf("the last anchor is %x, want %x, %v", last, want, err)
+		}
+	}
 }
 
 // TestBatchIsAsOneByOne: a batch is judged on an overlay of its own earlier events, and gives what single events give.

@@ -83,6 +83,15 @@ type anchorRecord struct {
 	Time int64
 }
 
+// LastAnchor returns the hash of the actor's last audit anchor in the State: the next one names it. Zero for none.
+func LastAnchor(ctx context.Context, s State, actor string) ([32]byte, error) {
+	last, err := load[anchorRecord](ctx, newLedger(s), keyAnchor(actor))
+	if err != nil || last == nil {
+		return [32]byte{}, err
+	}
+	return array32(last.Last), nil
+}
+
 // licenceRecord is one licence as its events left it.
 type licenceRecord struct {
 	_          struct{} `cbor:",toarray"`
