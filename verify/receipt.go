@@ -49,7 +49,12 @@ func (x *run) receipt(file, text []byte) {
 		return
 	}
 	e := &signed.Event
-	commitment := credential.PartCommitment(x.part.PartSalt, x.v.memo.Sum(file), x.part.Identifier, x.part.Part)
+	whole, err := x.doc.SM3(file)
+	if err != nil {
+		x.noProof("文件摘要无法计算", "the digest of the file cannot be computed")
+		return
+	}
+	commitment := credential.PartCommitment(x.part.PartSalt, whole, x.part.Identifier, x.part.Part)
 	switch {
 	case e.Kind != contract.Issued || e.Handle != x.part.Handle:
 		x.noProof("回执属于另一份证照", "the receipt is another licence's", "event", digest(signed.Hash))

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	digests "github.com/elicence/elicence/signer/digest"
 	"github.com/elicence/elicence/signer/pdf"
 	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/verify/status"
@@ -52,8 +51,6 @@ type Verifier struct {
 	head   Trust
 	status *trust.Entry // the certificate of the list, nil if the list cannot be used for anybody
 	stale  Sentence     // why not
-
-	memo digests.Memo // digests of whole files, for receipts: parts of one type begin alike
 
 	mu          sync.Mutex
 	chains      map[[32]byte]*chain   // by SM3 of the certificate; nil: listed, but without a path to a root

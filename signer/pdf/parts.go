@@ -233,8 +233,12 @@ func (r *reader) signature(n int, d *Document) (signed moment, err error) {
 	}
 	d.Room = len(contents) / 2
 	d.SignedAt = signed.time
-	d.Digest = r.memo.Sum(r.file[:from], r.file[to:])
-	return signed, nil
+	if d.begun, err = r.memo.Begin(r.file[:from]); err != nil {
+		return moment{}, in("signature", n, err)
+	}
+	d.contentsAt = from
+	d.Digest, err = d.begun.Sum(r.file[to:])
+	return signed, err
 }
 
 // rangesWidth is the room for three offsets behind "/ByteRange[0 ".

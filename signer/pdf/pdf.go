@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/emmansun/gmsm/sm3"
+
+	"github.com/elicence/elicence/signer/digest"
 )
 
 // Bounds of a file.
@@ -47,7 +49,14 @@ type Document struct {
 	IssuerName  string    // in the metadata
 	SignerName  string    // in the signature dictionary
 	SignedAt    time.Time // that the file claims, UTC+08:00; the CMS has its own
+
+	contentsAt int
+	begun      digest.Begun // the file up to contentsAt
 }
+
+// SM3 is the digest of the whole file that was read, Contents and all: what the ledger has a commitment to. file must be
+// the bytes that Read was given.
+func (d *Document) SM3(file []byte) ([32]byte, error) { return d.begun.Sum(file[d.contentsAt:]) }
 
 // Read reads one part. A file that does not claim our form, or has more than MaxFile bytes, is ErrNotOurs; one that
 // claims it and breaks it is ErrStructure with the reason. It takes no more memory than the file and a few times

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/emmansun/gmsm/sm3"
+
 	"github.com/elicence/elicence/signer/pdf"
 	"github.com/elicence/elicence/signer/signertest"
 )
@@ -186,6 +188,9 @@ func FuzzRead(f *testing.F) {
 		}
 		at := bytes.LastIndex(file, []byte("/Contents<")) + len("/Contents")
 		size := bytes.IndexByte(file[at:], '>') + 1
+		if whole, err := d.SM3(file); err != nil || whole != sm3.Sum(file) {
+			t.Fatalf("the digest of the whole file is not its SM3 (%v)", err)
+		}
 		if size != 2+2*d.Room || d.Digest != pdf.Digest(file, at, size) {
 			t.Fatalf("room %d, Contents %d", d.Room, size)
 		}
