@@ -1,6 +1,25 @@
 package templates
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
+
+// BenchmarkLicence draws what a birth takes: two parts that carry one code, which no other birth has.
+func BenchmarkLicence(b *testing.B) {
+	s, all := loaded(b), births(b)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		code := fmt.Sprintf("%s%08d", testCode[:len(testCode)-8], i)
+		for _, name := range [...]string{"main", "counterfoil"} {
+			p := partOf(all[i%len(all)], name)
+			p.Code = code
+			if _, err := s.Render(p); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
 
 func BenchmarkRender(b *testing.B) {
 	s, all := loaded(b), births(b)

@@ -55,7 +55,6 @@ type writer struct {
 	fonts fontWriter
 	codes *qrEncoder
 	text  []byte
-	rows  []byte
 }
 
 // file writes the whole file of a part whose page is drawn: single revision, objects 1 to K in order, the signature

@@ -62,11 +62,10 @@ func (w *writer) code(s *sheet, p *Part) (*symbol, error) {
 	if len(s.codes) == 0 {
 		return nil, nil
 	}
-	code, err := w.codes.encode(p.Code, w.rows)
+	code, err := w.codes.encode(p.Code)
 	if err != nil {
 		return nil, err
 	}
-	w.rows = code.rows
 	w.pen.fill([3]int{})
 	for _, c := range s.codes {
 		module := c.Size / float64(code.core)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"image"
 	"image/color"
 	"strings"
@@ -56,7 +57,7 @@ func TestQRLevels(t *testing.T) {
 	}{
 		{"HELLO", 21}, {strings.Repeat("A", 970), 97}, {strings.Repeat("A", 971), 89}, {strings.Repeat("A", 1249), 97}, {"小写 lower case", 25},
 	} {
-		s, err := e.encode(c.text, nil)
+		s, err := e.encode(c.text)
 		if err != nil {
 			t.Fatalf("%d characters: %v", len(c.text), err)
 		}
@@ -64,8 +65,37 @@ func TestQRLevels(t *testing.T) {
 			t.Errorf("%d characters: %d modules", len(c.text), s.core)
 		}
 	}
-	if _, err := e.encode(strings.Repeat("A", 1250), nil); !errors.Is(err, ErrTooLong) {
+	if _, err := e.encode(strings.Repeat("A", 1250)); !errors.Is(err, ErrTooLong) {
 		t.Errorf("more than version 20 holds: %v", err)
+	}
+}
+
+// A code is drawn once for all parts of a licence; few codes are kept, and they are those asked for last.
+func TestLastCodesAreRemembered(t *testing.T) {
+	e := newQREncoder()
+	first, err := e.encode("HELLO 0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 * rememberedCodes {
+		if i == rememberedCodes-1 {
+			if again, _ := e.encode("HELLO 0"); again != first {
+				t.Error("a code that is still kept is drawn again")
+			}
+		}
+		if _, err := e.encode(fmt.Sprintf("HELLO %d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again, err := e.encode("HELLO 0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again == first || !bytes.Equal(again.rows, first.rows) {
+		t.Error("a code that was forgotten is not drawn anew, in the same way")
+	}
+	if len(e.last) != rememberedCodes {
+		t.Errorf("%d codes are kept", len(e.last))
 	}
 }
 
