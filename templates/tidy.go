@@ -6,8 +6,8 @@ import (
 )
 
 // tidy rewrites a content stream of fpdf's with no more decimals than can be seen: two, three for
-// colours, and five for matrices, whose factors are multiplied by the size of the page. Strings are left as they are. It makes the stream a third as long,
-// and what is repeated packs better.
+// colours, and seven for matrices, whose factors are multiplied by the size of the page and by each other. Strings are
+// left as they are. It makes the stream a third as long, and what is repeated packs better.
 func tidy(content []byte) []byte {
 	out := make([]byte, 0, len(content))
 	var numbers [6]float64
@@ -47,7 +47,7 @@ func tidy(content []byte) []byte {
 			}
 			switch string(token) {
 			case "cm":
-				flush(100000)
+				flush(1e7)
 			case "rg", "RG", "g", "G":
 				flush(1000)
 			default:
