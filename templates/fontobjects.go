@@ -98,29 +98,45 @@ func appendWidths(b []byte, s *truetype.Subset) []byte {
 	return b
 }
 
-// appendToUnicode writes the CMap. Each bfchar block has at most 100 entries (ISO 32000-2 9.10.3, Adobe note 5014).
+// appendToUnicode writes the CMap: glyphs are numbered in a row, so each range lists what its glyphs show. Codes of one
+// range differ in their last byte alone, and an operator takes at most 100 ranges (ISO 32000-2 9.10.3, Adobe note 5014).
 func appendToUnicode(b []byte, s *truetype.Subset) []byte {
 	b = append(b, "/CIDInit /ProcSet findresource begin\n12 dict begin\nbegincmap\n/CIDSystemInfo <</Registry (Adobe) /Ordering (UCS) /Supplement 0>> def\n/CMapName /Adobe-Identity-UCS def\n/CMapType 2 def\n1 begincodespacerange\n<0000> <FFFF>\nendcodespacerange\n"...)
-	total := 0
-	for i := 1; i < s.Len(); i++ {
-		if s.Rune(i) != 0 {
-			total++
+	// next returns the first range from i on; it is empty behind the last.
+	next := func(i int) (from, to int) {
+		for i < s.Len() && s.Rune(i) == 0 { // .notdef, parts of composites
+			i++
 		}
+		for from, to = i, i; to < s.Len() && s.Rune(to) != 0 && to>>8 == from>>8; to++ {
+		}
+		return from, to
 	}
-	for i, written := 1, 0; written < total; {
-		block := min(100, total-written)
-		b = strconv.AppendInt(b, int64(block), 10)
-		b = append(b, " beginbfchar\n"...)
-		for end := written + block; written < end; i++ {
-			r := s.Rune(i)
-			if r == 0 {
-				continue
+	for at := 0; ; {
+		ranges := 0
+		for i := at; ranges < 100; ranges++ {
+			from, to := next(i)
+			if from == to {
+				break
 			}
-			b = append(appendHex16(append(b, '<'), uint16(i)), "><"...)
-			b = append(appendRuneUTF16(b, r), ">\n"...)
-			written++
+			i = to
 		}
-		b = append(b, "endbfchar\n"...)
+		if ranges == 0 {
+			break
+		}
+		b = strconv.AppendInt(b, int64(ranges), 10)
+		b = append(b, " beginbfrange\n"...)
+		for range ranges {
+			from, to := next(at)
+			b = appendHex16(append(b, '<'), uint16(from))
+			b = appendHex16(append(b, "><"...), uint16(to-1))
+			b = append(b, ">["...)
+			for i := from; i < to; i++ {
+				b = append(appendRuneUTF16(append(b, '<'), s.Rune(i)), '>')
+			}
+			b = append(b, "]\n"...)
+			at = to
+		}
+		b = append(b, "endbfrange\n"...)
 	}
 	return append(b, "endcmap\nCMapName currentdict /CMap defineresource pop\nend\nend\n"...)
 }
