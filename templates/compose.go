@@ -1,6 +1,7 @@
 package templates
 
 import (
+	"bytes"
 	"encoding/xml"
 	"fmt"
 	"strconv"
@@ -47,6 +48,9 @@ func (s *sheet) build(content []byte) error {
 
 // byteRangeWidth is the room after "/ByteRange[0 ": three offsets, padded with spaces.
 const byteRangeWidth = 32
+
+// zeros fill the room of a signature.
+var zeros = strings.Repeat("0", 4096)
 
 // writer makes one file. It belongs to one goroutine at a time and keeps its buffers.
 type writer struct {
@@ -151,8 +155,10 @@ func (w *writer) signature(p *Part, signed []byte, out *Unsigned) (ranges int) {
 	w.put("]/Contents")
 	out.ContentsAt, out.ContentsLen = len(w.b), 2+2*p.Room
 	w.b = append(w.b, '<')
-	for range 2 * p.Room {
-		w.b = append(w.b, '0')
+	for n := 2 * p.Room; n > 0; {
+		k := min(n, len(zeros))
+		w.b = append(w.b, zeros[:k]...)
+		n -= k
 	}
 	w.put(">>>")
 	w.end()
@@ -186,16 +192,16 @@ func (w *writer) close(p *Part, out *Unsigned, ranges int) error {
 		after := out.ContentsAt + out.ContentsLen
 		copy(w.b[ranges:], fmt.Sprintf("%d %d %d", out.ContentsAt, after, len(w.b)-after))
 	}
-	out.File = make([]byte, len(w.b))
-	copy(out.File, w.b)
+	out.File = bytes.Clone(w.b)
 	return nil
 }
 
-// fileID names the file by what it is of (ISO 32000-2 14.4): same licence, same part, same name.
+// fileID names the file by what it is of (ISO 32000-2 14.4): same licence, same part, same name. The code holds the
+// credential, which commits to all values.
 func fileID(p *Part) []byte {
 	h := sm3.New()
 	fmt.Fprintf(h, "elicence/part/1\n%s\n%s\n%s\n%d\n", p.Identifier, p.Number, p.Part, p.SigningTime.Unix())
-	h.Write(p.LicenceJSON)
+	h.Write([]byte(p.Code))
 	sum := h.Sum(nil)
 	return []byte(fmt.Sprintf("%x", sum[:16]))
 }
