@@ -161,7 +161,7 @@ func (b *batch) one(ctx context.Context, n int, raw []byte) (line batchLine, fat
 	line = batchLine{Line: n, Outcome: "failed"}
 	defer func() { line.took = time.Since(begun) }()
 	fail := func(err error) {
-		_, line.Advice = classify(err)
+		line.Advice = classify(err).do
 		line.Error = err.Error()
 	}
 	if ctx.Err() != nil {
@@ -184,7 +184,7 @@ func (b *batch) one(ctx context.Context, n int, raw []byte) (line batchLine, fat
 	if head.Replaces != "" {
 		if in.Replaced, in.Registered, err = b.replaced(ctx, head.Replaces, head.BusinessID); err != nil {
 			fail(err)
-			if code, _ := classify(err); code == exitNo {
+			if classify(err).code == exitNo {
 				line.Outcome = "refused"
 				return line, nil
 			}
@@ -212,7 +212,7 @@ func (b *batch) one(ctx context.Context, n int, raw []byte) (line batchLine, fat
 	issued, err := b.service.Issue(ctx, approved, who)
 	if err != nil {
 		fail(err)
-		if code, _ := classify(err); code == exitNo {
+		if classify(err).code == exitNo {
 			line.Outcome = "refused"
 			return line, nil
 		}

@@ -234,7 +234,7 @@ func (a *app) steps(ctx context.Context, as string, roles []access.Role, numbers
 		o := stepOutcome{Number: number, Outcome: "done"}
 		event, err := step(ctx, i, by, number)
 		if err != nil {
-			if code, _ := classify(err); code != exitNo || len(numbers) == 1 {
+			if classify(err).code != exitNo || len(numbers) == 1 {
 				return fmt.Errorf("%s: %w", number, err)
 			}
 			o.Outcome, o.Error = "refused", err.Error()

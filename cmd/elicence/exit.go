@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/elicence/elicence/access"
@@ -51,65 +52,88 @@ func usage(format string, v ...any) error {
 	return &failure{code: exitUsage, cause: fmt.Errorf(format, v...)}
 }
 
-// classify is the one table from sentinel to exit code and advice.
-func classify(err error) (int, string) {
+// remedy is what a sentinel means for the person at the terminal. The error itself says in English what is wrong and
+// where.
+type remedy struct {
+	of   []error
+	code int
+	what string // in Chinese; "" where the error says it
+	do   string // Chinese · English; "" where the error says that, too
+}
+
+// remedies is the one table from sentinel to exit code and advice. The first row that fits counts: an error may wrap
+// several sentinels, and what somebody can do about stands above what is merely a refusal.
+func remedies() []remedy {
+	return []remedy{
+		{[]error{errRolledBack}, exitUnavailable, "记录比账本旧",
+			"放回最新的记录备份；没有则此账本不能继续，见 docs/operations.md · put back the newest copy of the records; without one this log cannot be continued: see “Backup and restore” in docs/operations.md"},
+		{[]error{issuing.ErrParked}, exitNo, "证照已搁置，等待人工处理",
+			"先看 elicence list --stage parked，消除原因后 elicence resume · see it with: elicence list --stage parked; when what it failed of is cured: elicence resume NUMBER --as ORG/PERSON --why TEXT"},
+		{[]error{licence.ErrConflict}, exitNo, "与已有的冲突", "查看已有的 · look at what stands with: elicence show BUSINESS-ID"},
+		{[]error{licence.ErrStockEmpty}, exitNo, "空白证件已用完",
+			"领入此类证照的编号 · allot numbers of this licence type with: elicence number allot --type TYPE"},
+		{[]error{licence.ErrNotFound}, exitNo, "没有找到", "查看已有的证照 · see what there is with: elicence list"},
+		{[]error{licence.ErrClock, embedded.ErrClock, ledger.ErrCosignerClock}, exitNo, "时钟不对",
+			"校准本机时钟，再执行同一命令 · set the clock right, then the same command"},
+		{[]error{licence.ErrSamePerson}, exitNo, "申请人与批准人不得为同一人", "请另一人批准 · have another person approve"},
+		{[]error{access.ErrRole, access.ErrUnknownPerson}, exitNo, "此人不在册或无此职责",
+			"以有此职责的人员执行 · act as a person who has the role: --as ORG/PERSON"},
+		{[]error{access.ErrPassphrase}, exitNo, "口令不对", "给出此人自己的口令文件 · give the file with this person's own passphrase"},
+		{[]error{issuing.ErrRefusedByContract}, exitNo, "保管规则不允许这一步", "查看保管经过 · see its custody with: elicence show NUMBER"},
+		{[]error{issuing.ErrEvidence}, exitNo, "核验未通过，不予办理", ""},
+		{[]error{licence.ErrRefused, licence.ErrState, licence.ErrOtherDraft, licence.ErrSpoiled, templates.ErrTooLong}, exitNo, "不予办理", ""},
+		{[]error{softkey.ErrNoKey, softkey.ErrState}, exitNo, "没有可用的密钥", "查看密钥 · see the keys with: elicence key list"},
+		{[]error{ledger.ErrRollback, ledger.ErrFork}, exitNo, "账本与共签方所签不符",
+			"放回最新备份，查明何人改动；用 elicence ledger audit 比对 · the records are not those that the cosigners have signed for: put back the newest backup, and find out who changed them; compare with: elicence ledger audit"},
+		{[]error{trust.ErrPin, trust.ErrFormat, trust.ErrSignature}, exitNo, "信任名录不可信",
+			"从备份放回 publish/trust.json，查明何人改动 · publish/trust.json is not what this installation's operator signed: put it back from its backup, and find out who changed it"},
+		{[]error{errRevokedAlready}, exitNo, "该证书早已撤销", "查看证书 · see them with: elicence ca show"},
+		{[]error{errNoCertificate}, exitNo, "没有这张证书", "查看证书 · see them with: elicence ca show"},
+		{[]error{embedded.ErrNotPublished}, exitNo, "尚未入账共签", "请共签方共签 · have the newest checkpoint cosigned with: elicence ledger cosign"},
+		{[]error{issuing.ErrStale, issuing.ErrFenced}, exitUnavailable, "他人刚刚办理了这一份",
+			"再查看一次，然后重新执行 · somebody else moved it meanwhile: look again, then repeat the command"},
+		{[]error{records.ErrLocked}, exitUnavailable, "", "等另一进程结束 · another elicence process writes in this folder: wait for it to end"},
+		{[]error{softkey.ErrPassphrase}, exitUnavailable, "密钥库口令不对",
+			"用 --passphrase-file 或 $ELICENCE_PASSPHRASE 给出正确口令 · give the right passphrase with --passphrase-file or $ELICENCE_PASSPHRASE"},
+		{[]error{softkey.ErrKeystore, issuing.ErrKey}, exitUnavailable, "密钥库打不开",
+			"从备份放回该机构的密钥库；没有它不能签名，但未消耗任何编号 · put the organisation's keystore file back from its backup; without it nothing can be signed, and nothing was consumed"},
+		{[]error{records.ErrSealed, objects.ErrDamaged, embedded.ErrDamaged, envelope.ErrOpen}, exitUnavailable, "数据目录损坏或混入了别处的文件",
+			"从备份整体放回 · the folder is damaged or mixed with another one: put it back whole from its backup"},
+		{[]error{records.ErrVersion}, exitUnavailable, "数据表版本与程序不符",
+			"用相应版本的程序，或先执行一条写入命令以升级 · use the program version that these records belong to, or run a writing command with this one, which brings older records forward"},
+		{[]error{licence.ErrUnavailable, syscall.ENOSPC, syscall.EROFS, os.ErrPermission}, exitUnavailable, "暂不可用",
+			"使目录可写并腾出空间，再执行同一命令，即从中断处继续 · make the folder writable and free some space, then repeat the command: it goes on where it stopped"},
+		{[]error{os.ErrNotExist}, exitUnavailable, "文件或目录不存在", ""},
+		{[]error{context.Canceled}, exitUnavailable, "已中断", "再执行同一命令，即从中断处继续 · interrupted: repeat the command, it goes on where it stopped"},
+	}
+}
+
+// classify finds the remedy of an error; one that the table does not have is a fault of this program.
+func classify(err error) remedy {
 	var f *failure
 	if errors.As(err, &f) {
-		code, do := f.code, f.do
-		if do == "" {
-			_, do = classify(f.cause)
+		r := classify(f.cause)
+		if r.of == nil {
+			r.what = ""
 		}
-		return code, do
+		r.code = f.code
+		if f.do != "" {
+			r.do = f.do
+		}
+		return r
 	}
 	var glyph *templates.MissingGlyph
-	switch {
-	case errors.As(err, &glyph):
-		return exitNo, "install the Debian package " + glyph.Package + ", or name a folder with the font in fonts.dirs of elicence.yaml"
-	case errors.Is(err, errRolledBack):
-		return exitUnavailable, "put back the newest copy of the records; without one this log cannot be continued: see “Backup and restore” in docs/operations.md"
-	case errors.Is(err, issuing.ErrParked):
-		return exitNo, "see it with: elicence list --stage parked; when what it failed of is cured: elicence resume NUMBER --as ORG/PERSON --why TEXT"
-	case errors.Is(err, licence.ErrConflict):
-		return exitNo, "look at what stands with: elicence show BUSINESS-ID"
-	case errors.Is(err, licence.ErrStockEmpty):
-		return exitNo, "allot numbers of this licence type with: elicence number allot --type TYPE"
-	case errors.Is(err, licence.ErrRefused), errors.Is(err, licence.ErrState), errors.Is(err, issuing.ErrRefusedByContract),
-		errors.Is(err, issuing.ErrEvidence), errors.Is(err, licence.ErrNotFound), errors.Is(err, licence.ErrClock),
-		errors.Is(err, access.ErrRole), errors.Is(err, access.ErrPassphrase), errors.Is(err, access.ErrUnknownPerson),
-		errors.Is(err, licence.ErrSamePerson), errors.Is(err, licence.ErrOtherDraft), errors.Is(err, licence.ErrSpoiled),
-		errors.Is(err, templates.ErrTooLong), errors.Is(err, embedded.ErrClock), errors.Is(err, ledger.ErrCosignerClock):
-		return exitNo, ""
-	case errors.Is(err, softkey.ErrNoKey), errors.Is(err, softkey.ErrState):
-		return exitNo, "see the keys with: elicence key list"
-	case errors.Is(err, ledger.ErrRollback), errors.Is(err, ledger.ErrFork):
-		return exitNo, "the records are not those that the cosigners have signed for: put back the newest backup, and find out who changed them; compare with: elicence ledger audit"
-	case errors.Is(err, trust.ErrPin), errors.Is(err, trust.ErrFormat), errors.Is(err, trust.ErrSignature):
-		return exitNo, "publish/trust.json is not what this installation's operator signed: put it back from its backup, and find out who changed it"
-	case errors.Is(err, errRevokedAlready), errors.Is(err, errNoCertificate):
-		return exitNo, "see them with: elicence ca show"
-	case errors.Is(err, embedded.ErrNotPublished):
-		return exitNo, "have the newest checkpoint cosigned with: elicence ledger cosign"
-	case errors.Is(err, issuing.ErrStale), errors.Is(err, issuing.ErrFenced):
-		return exitUnavailable, "somebody else moved it meanwhile: look again, then repeat the command"
-	case errors.Is(err, records.ErrLocked):
-		return exitUnavailable, "another elicence process writes in this folder: wait for it to end"
-	case errors.Is(err, softkey.ErrPassphrase):
-		return exitUnavailable, "give the right passphrase with --passphrase-file or $ELICENCE_PASSPHRASE"
-	case errors.Is(err, softkey.ErrKeystore), errors.Is(err, issuing.ErrKey):
-		return exitUnavailable, "put the organisation's keystore file back from its backup; without it nothing can be signed, and nothing was consumed"
-	case errors.Is(err, records.ErrSealed), errors.Is(err, objects.ErrDamaged), errors.Is(err, embedded.ErrDamaged), errors.Is(err, envelope.ErrOpen):
-		return exitUnavailable, "the folder is damaged or mixed with another one: put it back whole from its backup"
-	case errors.Is(err, records.ErrVersion):
-		return exitUnavailable, "use the program version that these records belong to, or run a writing command with this one, which brings older records forward"
-	case errors.Is(err, licence.ErrUnavailable), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EROFS),
-		errors.Is(err, os.ErrPermission):
-		return exitUnavailable, "make the folder writable and free some space, then repeat the command: it goes on where it stopped"
-	case errors.Is(err, os.ErrNotExist):
-		return exitUnavailable, ""
-	case errors.Is(err, context.Canceled):
-		return exitUnavailable, "interrupted: repeat the command, it goes on where it stopped"
+	if errors.As(err, &glyph) {
+		return remedy{code: exitNo, what: "字库中没有这个字",
+			do: "安装 Debian 软件包 " + glyph.Package + "，或在 elicence.yaml 的 fonts.dirs 中指明字体目录 · install the Debian package " +
+				glyph.Package + ", or name a folder with the font in fonts.dirs of elicence.yaml"}
 	}
-	return exitInternal, ""
+	for _, r := range remedies() {
+		if slices.ContainsFunc(r.of, func(sentinel error) bool { return errors.Is(err, sentinel) }) {
+			return r
+		}
+	}
+	return remedy{code: exitInternal, what: "程序内部错误"}
 }
 
 // exit prints the error, if any, and returns the process's exit code.
@@ -121,14 +145,18 @@ func (a *app) exit(err error) int {
 	if errors.As(err, &said) {
 		return int(said)
 	}
-	code, do := classify(err)
+	r := classify(err)
 	if a.json {
-		_ = json.NewEncoder(a.stderr).Encode(map[string]any{"error": err.Error(), "advice": do, "exit": code})
-		return code
+		_ = json.NewEncoder(a.stderr).Encode(map[string]any{"error": err.Error(), "advice": r.do, "exit": r.code})
+		return r.code
 	}
-	fmt.Fprintf(a.stderr, "elicence: %v\n", err)
-	if do != "" {
-		fmt.Fprintf(a.stderr, "  → %s\n", do)
+	what := ""
+	if r.what != "" {
+		what = r.what + " · "
 	}
-	return code
+	fmt.Fprintf(a.stderr, "elicence: %s%v\n", what, err)
+	if r.do != "" {
+		fmt.Fprintf(a.stderr, "  → %s\n", r.do)
+	}
+	return r.code
 }

@@ -164,7 +164,7 @@ func (i *installation) whoIs(by actor) audit.Entry {
 func (i *installation) view(ctx context.Context, l issuing.Licence, fields bool, why string) (licenceView, error) {
 	v := licenceView{
 		Number: l.Number, Identifier: l.Identifier, Type: l.Type, Kind: l.Kind, BusinessID: l.BusinessID, Issuer: l.Issuer,
-		IssuerName: l.IssuerName, Stage: l.Stage.String(), ParkReason: l.ParkReason, Status: l.Status.String(), Replaces: l.Replaces,
+		IssuerName: l.IssuerName, Stage: l.Stage.String(), ParkReason: l.ParkReason, Status: legalStatus(l), Replaces: l.Replaces,
 		ReplacedBy: l.ReplacedBy, Specimen: l.Specimen, SigningAt: l.SigningTime.In(i.zone), Clerk: l.Clerk, Approver: l.Approver,
 		Warnings: l.Warnings,
 	}
@@ -327,7 +327,7 @@ func (a *app) listCommand() *cobra.Command {
 			}
 			rows := []row{}
 			for _, l := range found {
-				rows = append(rows, row{l.Number, l.BusinessID, l.Kind, l.Stage.String(), l.ParkReason, l.Status.String(), l.Issuer, l.IssuerName, l.SigningTime.In(i.zone)})
+				rows = append(rows, row{l.Number, l.BusinessID, l.Kind, l.Stage.String(), l.ParkReason, legalStatus(l), l.Issuer, l.IssuerName, l.SigningTime.In(i.zone)})
 			}
 			return a.tell(rows, func(w io.Writer) {
 				t := tabwriter.NewWriter(w, 2, 4, 2, ' ', 0)
@@ -346,6 +346,14 @@ func (a *app) listCommand() *cobra.Command {
 	f.StringVar(&state, "status", "", "in-force, revoked or superseded")
 	f.IntVar(&limit, "limit", 100, "at most this many")
 	return c
+}
+
+// legalStatus is for people and programs alike: what is not issued yet holds in no sense.
+func legalStatus(l issuing.Licence) string {
+	if l.Stage != issuing.StageIssued {
+		return "not issued"
+	}
+	return l.Status.String()
 }
 
 func parseStage(s string) (issuing.Stage, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -11,8 +12,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/elicence/elicence/access"
+	"github.com/elicence/elicence/licence"
 	"github.com/elicence/elicence/storage/records"
 )
 
@@ -212,6 +215,32 @@ func readOnly(t *testing.T, dir string, f func()) {
 }
 
 // Each kind of error has one exit code, which programs go by; what nobody foresaw is internal.
+// What went wrong and what to do is said in Chinese first, with English beside it.
+func TestAdviceIsInBothLanguages(t *testing.T) {
+	t.Parallel()
+	chinese := func(s string) bool {
+		return strings.ContainsFunc(s, func(r rune) bool { return unicode.Is(unicode.Han, r) })
+	}
+	for _, r := range remedies() {
+		for _, sentinel := range r.of {
+			if !chinese(r.what) && !chinese(sentinel.Error()) {
+				t.Errorf("%v: nothing says in Chinese what is wrong", sentinel)
+			}
+		}
+		if zh, en, both := strings.Cut(r.do, " · "); r.do != "" && (!both || !chinese(zh) || chinese(en)) {
+			t.Errorf("%v: advice %q", r.of[0], r.do)
+		}
+	}
+	var said strings.Builder
+	a := &app{stderr: &said}
+	if code := a.exit(fmt.Errorf("issuer X: %w", licence.ErrStockEmpty)); code != exitNo {
+		t.Errorf("exit %d", code)
+	}
+	if want := "elicence: 空白证件已用完 · issuer X: "; !strings.HasPrefix(said.String(), want) || !strings.Contains(said.String(), "\n  → 领入") {
+		t.Errorf("said %q", said.String())
+	}
+}
+
 func TestErrorsHaveTheirExitCode(t *testing.T) {
 	t.Parallel()
 	for _, is := range []struct {
@@ -221,8 +250,8 @@ func TestErrorsHaveTheirExitCode(t *testing.T) {
 		{access.ErrRole, exitNo}, {access.ErrPassphrase, exitNo}, {records.ErrLocked, exitUnavailable}, {syscall.ENOSPC, exitUnavailable},
 		{syscall.EROFS, exitUnavailable}, {os.ErrPermission, exitUnavailable}, {errors.New("unheard of"), exitInternal}, {usage("wrong"), exitUsage},
 	} {
-		if code, _ := classify(is.err); code != is.code {
-			t.Errorf("%v: exit %d, want %d", is.err, code, is.code)
+		if r := classify(is.err); r.code != is.code {
+			t.Errorf("%v: exit %d, want %d", is.err, r.code, is.code)
 		}
 	}
 }
