@@ -154,7 +154,8 @@ type Claims interface {
 	// the licence that stands, whatever its stage, and changes nothing; with another digest licence.ErrConflict.
 	// A sheet of the intent's type that is bound to this business id is used; else the next free one of issuer and type.
 	// licence.ErrStockEmpty when there is none; licence.ErrConflict when another licence replaces the same one, finished
-	// or not, unless that was revoked or the ledger refused its issue. The new row has epoch 1 and belongs to the caller. fresh says whether the row is new.
+	// or not, unless that was revoked or the ledger refused its issue. The new row has epoch 1 and belongs to the caller.
+	// fresh says whether the row is new.
 	Begin(ctx context.Context, b Beginning) (l Licence, fresh bool, err error)
 	// Claim takes an unfinished licence over: epoch grows by one, earlier holders are fenced off.
 	Claim(ctx context.Context, id string, why audit.Entry) (Licence, error)
