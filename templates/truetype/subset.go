@@ -256,7 +256,11 @@ func sum(b []byte) (total uint32) {
 // appendIdentityCmap writes a format 4 cmap in which code n shows glyph n, for n from 1 to glyphs-1.
 func appendIdentityCmap(b []byte, glyphs int) []byte {
 	b = append(b, 0, 0, 0, 1, 0, 3, 0, 1, 0, 0, 0, 12, 0, 4)
-	for _, v := range []int{16 + 8*2, 0, 4, 4, 1, 0, glyphs - 1, 0xFFFF, 0, 1, 0xFFFF, 0, 1, 0, 0} {
+	fields := []int{16 + 8*2, 0, 4, 4, 1, 0, glyphs - 1, 0xFFFF, 0, 1, 0xFFFF, 0, 1, 0, 0}
+	if glyphs < 2 { // no code at all: only the segment that ends every table
+		fields = []int{16 + 8, 0, 2, 2, 0, 0, 0xFFFF, 0, 0xFFFF, 1, 0}
+	}
+	for _, v := range fields {
 		b = be.AppendUint16(b, uint16(v))
 	}
 	return b
