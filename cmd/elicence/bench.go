@@ -101,7 +101,7 @@ measured. issue runs a batch, then single births one after the other; every comm
 		},
 	}
 	c.Flags().IntVarP(&n, "count", "n", 1000, "how many")
-	c.Flags().IntVar(&workers, "workers", 8*runtime.GOMAXPROCS(0), "births in work at the same time")
+	c.Flags().IntVar(&workers, "workers", 8*runtime.NumCPU(), "births in work at the same time")
 	c.Flags().StringVar(&profile, "cpu-profile", "", "write a pprof CPU profile to this file")
 	c.Flags().StringVar(&births, "births", "testdata/births/births.jsonl", "births to take content from, repeated under new business ids")
 	return c
@@ -231,11 +231,11 @@ func (b *bench) issue(ctx context.Context) ([]benchResult, error) {
 	return append(results, m.result("issue, one at a time", 1)), nil
 }
 
-// repeat runs f n times on all cores and measures each.
+// repeat runs f n times, one worker for each core, and measures each.
 func (b *bench) repeat(what string, f func(k int) (int, error)) (benchResult, error) {
 	m := newMeter()
 	m.each = make([]time.Duration, b.n)
-	workers := runtime.GOMAXPROCS(0)
+	workers := runtime.NumCPU()
 	failed := make(chan error, workers)
 	size := make([]int, workers)
 	for w := range workers {

@@ -83,7 +83,7 @@ func (i *installation) export(ctx context.Context, numbers []string, out string,
 	var mu sync.Mutex
 	var first error
 	var workers sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
+	for range runtime.NumCPU() {
 		workers.Add(1)
 		go func() {
 			defer workers.Done()

@@ -239,7 +239,7 @@ func onAllCores[T any](items []T, do func(T) error) error {
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	var first error
-	for range runtime.GOMAXPROCS(0) {
+	for range runtime.NumCPU() {
 		group.Add(1)
 		go func() {
 			defer group.Done()

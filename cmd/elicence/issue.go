@@ -79,7 +79,7 @@ its own passphrase file. Without both, only a demonstration installation issues,
 	f.StringVar(&approver, "approver", "", "the person of the same organisation who approves")
 	f.StringVar(&approverFile, "approver-passphrase-file", "", "file with the approver's own passphrase")
 	f.StringVar(&report, "report", "", "write what became of each line to this file, one JSON object a line")
-	f.IntVar(&workers, "workers", 8*runtime.GOMAXPROCS(0), "births in work at the same time")
+	f.IntVar(&workers, "workers", 8*runtime.NumCPU(), "births in work at the same time")
 	f.BoolVar(&strict, "strict", false, "refuse lines with warnings too")
 	return c
 }

@@ -6,12 +6,14 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 )
 
 func main() {
 	tuneMemory(os.Getenv)
+	tuneThreads(os.Getenv)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
@@ -24,6 +26,15 @@ func tuneMemory(environment func(string) string) {
 	if environment("GOGC") == "" && environment("GOMEMLIMIT") == "" {
 		debug.SetGCPercent(300)
 		debug.SetMemoryLimit(240 << 20)
+	}
+}
+
+// tuneThreads lets twice as many threads run Go code as there are cores. Whoever makes something durable waits for the
+// disk inside the system, and keeps a slot busy until the scheduler notices; with a slot for each core the cores stand
+// idle meanwhile: 175 births/s instead of 215. GOMAXPROCS wins.
+func tuneThreads(environment func(string) string) {
+	if environment("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
 	}
 }
 
