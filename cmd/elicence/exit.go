@@ -113,8 +113,8 @@ func classify(err error) remedy {
 	var f *failure
 	if errors.As(err, &f) {
 		r := classify(f.cause)
-		if r.of == nil {
-			r.what = ""
+		if r.code == exitInternal {
+			r.what = "" // a cause that the table does not have: the failure itself says what it is
 		}
 		r.code = f.code
 		if f.do != "" {

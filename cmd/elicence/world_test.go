@@ -17,6 +17,7 @@ import (
 	"github.com/elicence/elicence/access"
 	"github.com/elicence/elicence/licence"
 	"github.com/elicence/elicence/storage/records"
+	"github.com/elicence/elicence/templates"
 )
 
 // later is a clock that runs so much ahead of the system's; behind, if d is negative.
@@ -229,6 +230,14 @@ func TestAdviceIsInBothLanguages(t *testing.T) {
 		}
 		if zh, en, both := strings.Cut(r.do, " · "); r.do != "" && (!both || !chinese(zh) || chinese(en)) {
 			t.Errorf("%v: advice %q", r.of[0], r.do)
+		}
+	}
+	// Whatever code a command gives it, an error keeps its words; one without any is no fault of the program then.
+	for cause, what := range map[error]string{
+		&templates.MissingGlyph{}: "字库中没有这个字", licence.ErrNotFound: "没有找到", errors.New("unheard of"): "",
+	} {
+		if r := classify(&failure{code: exitUsage, cause: cause}); r.what != what || r.code != exitUsage {
+			t.Errorf("%v: %q, exit %d", cause, r.what, r.code)
 		}
 	}
 	var said strings.Builder
