@@ -45,7 +45,7 @@ var ways = map[string]func(h *house, a licence.Approved) error{
 	},
 	"resume one": func(h *house, a licence.Approved) error {
 		h.restart()
-		ids, err := h.db.Unfinished(h.t.Context(), 2)
+		ids, err := h.db.Unfinished(h.t.Context(), time.Time{}, 2)
 		if err != nil || len(ids) > 1 {
 			return fmt.Errorf("%d unfinished, %w", len(ids), err)
 		}

@@ -468,7 +468,7 @@ func (h *house) balanced(count int) {
 			h.t.Errorf("%s: %d licences, %d in the year table, %d of %d sheets free", pile, used[pile], got, free[pile], sheets)
 		}
 	}
-	if ids, err := h.db.Unfinished(h.t.Context(), 10); err != nil || len(ids) > 0 {
+	if ids, err := h.db.Unfinished(h.t.Context(), time.Time{}, 10); err != nil || len(ids) > 0 {
 		h.t.Errorf("unfinished: %v, %v", ids, err)
 	}
 }

@@ -193,13 +193,18 @@ func reasonCode(err error) string {
 	return "failed-repeatedly"
 }
 
-// ResumeAll finishes everything unfinished, oldest first, and returns how many it finished and the first error.
+// ResumeAll finishes everything unfinished, oldest first, and returns how many it finished and the first error. What
+// another process has taken up within Config.Patience is left to it.
 func (s *Service) ResumeAll(ctx context.Context, who audit.Entry, done func(Licence)) (int, error) {
 	count, limit := 0, 256
 	var first error
 	failed := map[string]bool{} // waits for something: not tried twice, and in nobody's way
 	for {
-		ids, err := s.records.Unfinished(ctx, limit)
+		var before time.Time
+		if s.config.Patience > 0 {
+			before = s.now().Add(-s.config.Patience)
+		}
+		ids, err := s.records.Unfinished(ctx, before, limit)
 		if err != nil {
 			return count, err
 		}

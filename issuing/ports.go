@@ -170,8 +170,9 @@ type Claims interface {
 	// Unpark takes a parked licence up again: it goes back to signed if its signatures are recorded, else to intent, with
 	// the next epoch, which is the caller's. licence.ErrState if it is not parked.
 	Unpark(ctx context.Context, id string, why audit.Entry) (Licence, error)
-	// Unfinished lists ids at stage intent or signed, oldest first.
-	Unfinished(ctx context.Context, limit int) ([]string, error)
+	// Unfinished lists ids at stage intent or signed, oldest first: those whose holder began or claimed them at before or
+	// earlier; all for the zero time.
+	Unfinished(ctx context.Context, before time.Time, limit int) ([]string, error)
 }
 
 // Completion is the third commit.

@@ -77,12 +77,15 @@ type Records interface {
 
 // Config says how an installation issues.
 type Config struct {
-	Specimen    bool           // the signing chain is not a production one
-	Profile     cms.Profile    // content OIDs of the CMS
-	StatusSpace uint64         // places in the status list; at least twice the licences ever expected
-	MaxAttempts int            // a licence that failed this often in one process is parked
-	Zone        *time.Location // dates on paper are local dates
-	Receivers   []string       // organisation codes that every issued licence is due to
+	Specimen    bool        // the signing chain is not a production one
+	Profile     cms.Profile // content OIDs of the CMS
+	StatusSpace uint64      // places in the status list; at least twice the licences ever expected
+	MaxAttempts int         // a licence that failed this often in one process is parked
+	// Patience is how long ResumeAll leaves an unfinished licence to the process that took it up; zero where no other
+	// process issues.
+	Patience  time.Duration
+	Zone      *time.Location // dates on paper are local dates
+	Receivers []string       // organisation codes that every issued licence is due to
 }
 
 // Service issues and moves licences. It is safe for concurrent use; every method may be interrupted at any instant and

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -46,7 +47,7 @@ func (db *DB) Begin(ctx context.Context, b issuing.Beginning) (l issuing.Licence
 		return issuing.Licence{}, false, err
 	}
 	standing := ""
-	err = db.write(ctx, func(ctx context.Context, s *session) error {
+	err = db.writeFor(ctx, b.Intent.Issuer, func(ctx context.Context, s *session) error {
 		l, fresh, standing = issuing.Licence{}, false, ""
 		in := b.Intent
 		var digest []byte
@@ -110,11 +111,11 @@ func begin(ctx context.Context, s *session, b issuing.Beginning, sealed sealedCo
 	var ordinal int64
 	err = s.scan(ctx, `INSERT INTO licences (id, issuer, stage, epoch, status, status_at, replaced_by, park_reason, number,
 		identifier, serial, type, kind, business_id, replaces, uses_stock, status_index, issue_time, data_key, data_key_id,
-		key_version, request_digest)
-		VALUES ($1,$2,$3,1,0,0,'','',$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17) RETURNING ordinal`,
+		key_version, request_digest, claimed_at)
+		VALUES ($1,$2,$3,1,0,0,'','',$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18) RETURNING ordinal`,
 		[]any{in.ID, in.Issuer, int(issuing.StageIntent), in.Number, in.Identifier, serial, in.Type, in.Kind, in.BusinessID,
 			in.Replaces, bit(b.UseStock), int64(in.StatusIndex), micro(in.IssueTime), b.DataKey, b.DataKeyID, keyVersion,
-			in.RequestDigest[:]}, &ordinal)
+			in.RequestDigest[:], micro(b.Audit.At)}, &ordinal)
 	if err != nil {
 		return issuing.Licence{}, err
 	}
@@ -142,8 +143,8 @@ func begin(ctx context.Context, s *session, b issuing.Beginning, sealed sealedCo
 func takeSheet(ctx context.Context, s *session, in issuing.Intent) (string, error) {
 	var number string
 	err := s.scan(ctx, `UPDATE sheets SET state = 'issued', licence = $1, used_at = $2 WHERE number = COALESCE(
-		(SELECT number FROM sheets WHERE issuer = $3 AND type = $5 AND business_id = $4 AND state = 'bound' ORDER BY number LIMIT 1),
-		(SELECT number FROM sheets WHERE issuer = $3 AND type = $5 AND state = 'allotted' ORDER BY number LIMIT 1)) RETURNING number`,
+		(SELECT number FROM sheets WHERE issuer = $3 AND type = $5 AND business_id = $4 AND state = 'bound' ORDER BY number LIMIT 1`+s.sql.lock+`),
+		(SELECT number FROM sheets WHERE issuer = $3 AND type = $5 AND state = 'allotted' ORDER BY number LIMIT 1`+s.sql.lock+`)) RETURNING number`,
 		[]any{in.ID, micro(in.IssueTime), in.Issuer, in.BusinessID, in.Type}, &number)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", noSheet(issuing.Pile{Issuer: in.Issuer, Type: in.Type})
@@ -199,13 +200,13 @@ func (db *DB) Claim(ctx context.Context, id string, why audit.Entry) (issuing.Li
 	err := db.write(ctx, func(ctx context.Context, s *session) error {
 		mine = 0
 		var stage issuing.Stage
-		if err := s.scan(ctx, `SELECT stage FROM licences WHERE id = $1`, []any{id}, &stage); err != nil {
+		if err := s.scan(ctx, `SELECT stage FROM licences WHERE id = $1`+s.sql.lock, []any{id}, &stage); err != nil {
 			return absent(err, "licence "+id)
 		}
 		if stage != issuing.StageIntent && stage != issuing.StageSigned {
 			return nil
 		}
-		if err := s.scan(ctx, `UPDATE licences SET epoch = epoch + 1 WHERE id = $1 RETURNING epoch`, []any{id}, &mine); err != nil {
+		if err := s.scan(ctx, `UPDATE licences SET epoch = epoch + 1, claimed_at = $2 WHERE id = $1 RETURNING epoch`, []any{id, micro(why.At)}, &mine); err != nil {
 			return err
 		}
 		return record(ctx, s, why)
@@ -306,9 +307,9 @@ func (db *DB) Unpark(ctx context.Context, id string, why audit.Entry) (issuing.L
 	var mine int64
 	err := db.write(ctx, func(ctx context.Context, s *session) error {
 		mine = 0
-		err := s.scan(ctx, `UPDATE licences SET epoch = epoch + 1, park_reason = '', stage =
+		err := s.scan(ctx, `UPDATE licences SET epoch = epoch + 1, claimed_at = $2, park_reason = '', stage =
 			CASE WHEN EXISTS (SELECT 1 FROM signatures s WHERE s.licence = licences.ordinal) THEN 2 ELSE 1 END
-			WHERE id = $1 AND stage = 4 RETURNING epoch`, []any{id}, &mine)
+			WHERE id = $1 AND stage = 4 RETURNING epoch`, []any{id, micro(why.At)}, &mine)
 		if errors.Is(err, sql.ErrNoRows) {
 			return fmt.Errorf("%w: licence %s is not parked", licence.ErrState, id)
 		}
@@ -326,8 +327,12 @@ func (db *DB) Unpark(ctx context.Context, id string, why audit.Entry) (issuing.L
 }
 
 // Unfinished implements issuing.Claims.
-func (db *DB) Unfinished(ctx context.Context, limit int) ([]string, error) {
-	rows, err := db.rows(ctx, `SELECT id FROM licences WHERE stage IN (1, 2) ORDER BY ordinal LIMIT $1`, limit)
+func (db *DB) Unfinished(ctx context.Context, before time.Time, limit int) ([]string, error) {
+	latest := int64(math.MaxInt64)
+	if !before.IsZero() {
+		latest = micro(before)
+	}
+	rows, err := db.rows(ctx, `SELECT id FROM licences WHERE stage IN (1, 2) AND claimed_at <= $1 ORDER BY ordinal LIMIT $2`, latest, limit)
 	if err != nil {
 		return nil, say("list", err)
 	}

@@ -66,7 +66,7 @@ func appendStep(ctx context.Context, s *session, st issuing.Step, note *sealedNo
 	var issuer string
 	var last []byte
 	err := s.scan(ctx, `SELECT l.ordinal, l.issuer, e.hash FROM licences l LEFT JOIN events e
-		ON e.licence = l.ordinal AND e.refusal = '' WHERE l.id = $1 ORDER BY e.sequence DESC LIMIT 1`,
+		ON e.licence = l.ordinal AND e.refusal = '' WHERE l.id = $1 ORDER BY e.sequence DESC LIMIT 1`+s.sql.lockLicence,
 		[]any{st.Licence}, &ordinal, &issuer, &last)
 	if errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("%w: licence %s", licence.ErrNotFound, st.Licence)
@@ -207,7 +207,7 @@ func sameAnswer(ctx context.Context, s *session, a issuing.Answer) error {
 
 // LastEventTime implements issuing.Journal.
 func (db *DB) LastEventTime(ctx context.Context) (time.Time, error) {
-	if db.writer != nil {
+	if db.writer != nil && !db.shared() {
 		return fromMicro(db.lastEvent.Load()), nil
 	}
 	last, err := db.newestEvent(ctx)

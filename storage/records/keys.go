@@ -3,7 +3,6 @@ package records
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 
 	"github.com/elicence/elicence/audit"
@@ -136,20 +135,5 @@ func (db *DB) Erase(ctx context.Context, licenceID string, who audit.Entry) (key
 	if err != nil {
 		return "", err
 	}
-	return keyID, db.forget(ctx)
-}
-
-// forget takes what was overwritten out of the write-ahead log too; in the database secure_delete zeroes what is freed.
-func (db *DB) forget(ctx context.Context) (err error) {
-	beside, err := sql.Open("sqlite", dsn(db.path, "rw"))
-	if err != nil {
-		return fmt.Errorf("records: %w", err)
-	}
-	defer func() { err = errors.Join(err, beside.Close()) }()
-	var busy, log, copied int
-	err = beside.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &log, &copied)
-	if err == nil && busy != 0 {
-		err = errors.New("a reader holds the write-ahead log: erase again")
-	}
-	return say("erase", err)
+	return keyID, say("erase", db.engine.forget(ctx))
 }

@@ -1,10 +1,10 @@
 // Package records keeps what an installation knows: licences and their three commits, events, sheets, people, the audit
-// trail and the log. This is the SQLite engine, for an installation without any server; its SQL is plain enough for
-// PostgreSQL.
+// trail and the log. It has two engines and one SQL: a SQLite file, for an installation without any server, and
+// PostgreSQL, for many processes on many machines.
 //
-// One process writes, with one connection: a goroutine takes what many callers want to change, runs it in one
-// transaction, and answers all of them after the commit; a change that fails spoils no other. Readers have a pool of
-// their own and see what was committed before they asked. Another process may read at any time.
+// A goroutine, on PostgreSQL a few of them, takes what many callers want to change, runs it in one transaction, and
+// answers all of them after the commit; a change that fails spoils no other. Readers have a pool of their own and see
+// what was committed before they asked.
 package records
 
 import (
@@ -14,14 +14,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
-
-	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/elicence/elicence/access"
 	"github.com/elicence/elicence/issuing"
@@ -59,17 +55,18 @@ type Options struct {
 
 // DB is one installation's records. It is safe for concurrent use.
 type DB struct {
-	path    string
+	engine  engine
+	sql     dialect
 	options Options
 	index   *envelope.Index // nil without a KEK
+	path    string          // of a SQLite file, "" on a server; its spool lies beside it
 
 	readers  *sql.DB
 	prepared sync.Map // query → *sql.Stmt on readers
 
 	writer *writer // nil when read-only
-	lock   *os.File
 
-	lastEvent atomic.Int64 // µs; of the newest committed event, kept by the writer
+	lastEvent atomic.Int64 // µs; of the newest committed event, where this process is the only writer
 
 	closeOnce sync.Once
 	closeErr  error
@@ -80,6 +77,7 @@ var (
 	_ issuing.Stock        = (*DB)(nil)
 	_ issuing.StatusSource = (*DB)(nil)
 	_ issuing.Directory    = (*DB)(nil)
+	_ issuing.Duties       = (*DB)(nil)
 	_ access.Directory     = (*DB)(nil)
 	_ access.Register      = (*DB)(nil)
 	_ embedded.Store       = (*DB)(nil)
@@ -89,55 +87,47 @@ var (
 // brings older tables forward and takes in what readers have spooled. Errors: ErrLocked (a second writer), ErrVersion,
 // ErrSealed (the KEK is not the one that these records were made with).
 func Open(ctx context.Context, path string, o Options) (*DB, error) {
-	if o.Random == nil {
-		o.Random = rand.Reader
-	}
 	absolute, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("records: %s: %w", path, err)
 	}
-	db := &DB{path: absolute, options: o}
-	if o.ReadOnly {
-		err = db.openForReading(ctx)
-	} else {
-		err = db.openForWriting(ctx)
+	return openOn(ctx, &sqliteFile{path: absolute}, absolute, o)
+}
+
+func openOn(ctx context.Context, e engine, path string, o Options) (*DB, error) {
+	if o.Random == nil {
+		o.Random = rand.Reader
 	}
-	if err != nil {
+	db := &DB{engine: e, sql: e.dialect(), path: path, options: o}
+	if err := db.open(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
 
-func (db *DB) openForReading(ctx context.Context) error {
-	if _, err := os.Stat(db.path); err != nil {
-		return fmt.Errorf("records: %w", err)
+func (db *DB) open(ctx context.Context) (err error) {
+	if !db.options.ReadOnly {
+		if err := db.engine.prepare(ctx); err != nil {
+			return say("open", err)
+		}
+		if db.writer, err = newWriter(ctx, db.engine, db.options.Commit); err != nil {
+			return err
+		}
 	}
-	var err error
-	if db.readers, err = openReaders(ctx, db.path); err != nil {
-		return err
+	if db.readers, err = db.engine.readers(ctx); err != nil {
+		return say("open", err)
 	}
-	if err := db.checkVersion(ctx); err != nil {
-		return err
-	}
-	return db.openIndex(ctx)
-}
-
-func (db *DB) openForWriting(ctx context.Context) error {
-	var err error
-	if db.lock, err = lockFile(db.path + ".lock"); err != nil {
-		return err
-	}
-	if err := migrate(ctx, dsn(db.path, "rwc")); err != nil {
-		return err
-	}
-	if db.writer, err = newWriter(ctx, dsn(db.path, "rw"), db.options.Commit); err != nil {
-		return err
-	}
-	if db.readers, err = openReaders(ctx, db.path); err != nil {
-		return err
+	if db.options.ReadOnly {
+		if err := db.checkVersion(ctx); err != nil {
+			return err
+		}
+		return db.openIndex(ctx)
 	}
 	if err := db.openIndex(ctx); err != nil {
 		return err
+	}
+	if db.shared() {
+		return nil
 	}
 	last, err := db.newestEvent(ctx)
 	if err != nil {
@@ -162,12 +152,22 @@ func (db *DB) openIndex(ctx context.Context) error {
 			return fmt.Errorf("records: %w", err)
 		}
 		db.index = index
-		return db.write(ctx, func(ctx context.Context, s *session) error {
-			_, err := s.exec(ctx, `INSERT INTO installation (name, issuer, value) VALUES ('index-key', '', $1)`, fresh)
+		made := false
+		err = db.write(ctx, func(ctx context.Context, s *session) error {
+			n, err := s.exec(ctx, `INSERT INTO installation (name, issuer, value) VALUES ('index-key', '', $1)
+				ON CONFLICT (name) DO NOTHING`, fresh)
+			made = n == 1
 			return err
 		})
-	}
-	if err != nil {
+		if err != nil || made {
+			return err
+		}
+		// Another process has made one meanwhile.
+		err = db.row(ctx, readIndexKey).Scan(&wrapped)
+		if err != nil {
+			return say("read the index key", err)
+		}
+	} else if err != nil {
 		return say("read the index key", err)
 	}
 	if db.index, err = envelope.OpenIndex(ctx, db.options.KEK, wrapped); err != nil {
@@ -193,48 +193,15 @@ func (db *DB) close() error {
 	if db.readers != nil {
 		errs = append(errs, db.readers.Close())
 	}
-	if db.lock != nil {
-		errs = append(errs, db.lock.Close())
-	}
+	errs = append(errs, db.engine.close())
 	return errors.Join(errs...)
-}
-
-// dsn names the file for the driver. Immediate transactions take the write lock at once instead of failing half-way.
-func dsn(path, mode string) string {
-	q := url.Values{"mode": {mode}}
-	pragmas := []string{"busy_timeout(10000)", "foreign_keys(1)"}
-	if mode != "ro" {
-		q.Set("_txlock", "immediate")
-		// FULL: in WAL mode every commit is fsynced before it is answered. Tags, digests and random ids touch pages all over
-		// the file: a larger cache (KiB) reads them less often, a longer log (64 MB of pages) moves each of them into the file
-		// less often.
-		pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(16000)", "secure_delete(1)", "cache_size(-64000)")
-	} else {
-		pragmas = append(pragmas, "query_only(1)", "cache_size(-16000)")
-	}
-	for _, p := range pragmas {
-		q.Add("_pragma", p)
-	}
-	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
-}
-
-const readerConnections = 4
-
-func openReaders(ctx context.Context, path string) (*sql.DB, error) {
-	readers, err := sql.Open("sqlite", dsn(path, "ro"))
-	if err != nil {
-		return nil, fmt.Errorf("records: %w", err)
-	}
-	readers.SetMaxOpenConns(readerConnections)
-	readers.SetMaxIdleConns(readerConnections)
-	if err := readers.PingContext(ctx); err != nil {
-		return nil, errors.Join(say("open "+filepath.Base(path), err), readers.Close())
-	}
-	return readers, nil
 }
 
 // row and rows run a prepared query on the readers' pool.
 func (db *DB) row(ctx context.Context, query string, args ...any) *sql.Row {
+	if !db.sql.prepared {
+		return db.readers.QueryRowContext(ctx, query, args...)
+	}
 	stmt, err := db.statement(ctx, query)
 	if err != nil {
 		return db.readers.QueryRowContext(ctx, query, args...) // says the same error again
@@ -243,6 +210,9 @@ func (db *DB) row(ctx context.Context, query string, args ...any) *sql.Row {
 }
 
 func (db *DB) rows(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if !db.sql.prepared {
+		return db.readers.QueryContext(ctx, query, args...)
+	}
 	stmt, err := db.statement(ctx, query)
 	if err != nil {
 		return nil, err
@@ -264,13 +234,30 @@ func (db *DB) statement(ctx context.Context, query string) (*sql.Stmt, error) {
 	return stmt, nil
 }
 
-// write runs change in the writer's next transaction and returns after its commit; change may run again later if the
-// commit was lost, so it must do nothing but SQL and set what it returns.
+// shared says that other processes write too: nothing that they may change is remembered here.
+func (db *DB) shared() bool { return db.path == "" }
+
+// write runs change in a transaction of the writer and returns after its commit; change may run again later if the
+// commit was lost or another process was quicker, so it must do nothing but SQL and set what it returns.
 func (db *DB) write(ctx context.Context, change func(ctx context.Context, s *session) error) error {
+	return db.writeFor(ctx, "", change)
+}
+
+// writeFor is write of a change that holds the issuer's counters: changes of one transaction take them in one order, so
+// that two transactions never wait for each other in a circle.
+func (db *DB) writeFor(ctx context.Context, issuer string, change func(ctx context.Context, s *session) error) error {
 	if db.writer == nil {
 		return ErrReadOnly
 	}
-	return db.writer.do(ctx, change)
+	if lease, ok := issuing.LeaseOf(ctx); ok {
+		return db.writer.do(ctx, issuer, func(ctx context.Context, s *session) error {
+			if err := holds(ctx, s, lease); err != nil {
+				return err
+			}
+			return change(ctx, s)
+		})
+	}
+	return db.writer.do(ctx, issuer, change)
 }
 
 func words(s []string) string { return strings.Join(s, " ") }

@@ -9,7 +9,7 @@ import (
 	"github.com/elicence/elicence/storage/records/recordstest"
 )
 
-var engine = recordstest.Engine{
+var onSQLite = recordstest.Engine{
 	Open: func(ctx context.Context, dir string, o recordstest.Options) (recordstest.Records, error) {
 		db, err := Open(ctx, filepath.Join(dir, "records.db"), Options{ReadOnly: o.ReadOnly, KEK: o.KEK, Commit: o.Commit})
 		if err != nil {
@@ -20,8 +20,8 @@ var engine = recordstest.Engine{
 	Locked: ErrLocked, ReadOnly: ErrReadOnly, Sealed: ErrSealed,
 }
 
-func TestMain(m *testing.M) { os.Exit(recordstest.Main(m, engine)) }
+func TestMain(m *testing.M) { os.Exit(recordstest.Main(m, mainEngine())) }
 
-func TestSuite(t *testing.T) { recordstest.Run(t, engine) }
+func TestSuite(t *testing.T) { recordstest.Run(t, onSQLite) }
 
-func TestKilledProcesses(t *testing.T) { recordstest.Kill(t, engine, 200, 8) }
+func TestKilledProcesses(t *testing.T) { recordstest.Kill(t, onSQLite, 200, 8) }

@@ -18,7 +18,7 @@ func takeBack(ctx context.Context, s *session, a issuing.Answer) error {
 	var ordinal int64
 	var id, kind, actor string
 	err := s.scan(ctx, `SELECT l.ordinal, l.id, e.kind, e.actor FROM events e JOIN licences l ON l.ordinal = e.licence
-		WHERE e.hash = $1`, []any{a.Hash[:]}, &ordinal, &id, &kind, &actor)
+		WHERE e.hash = $1`+s.sql.lockLicence, []any{a.Hash[:]}, &ordinal, &id, &kind, &actor)
 	if err != nil {
 		return err
 	}
@@ -95,6 +95,14 @@ func (db *DB) Refused(ctx context.Context, limit int) ([]issuing.RefusedStep, er
 func noSuccessor(ctx context.Context, s *session, replaces string) error {
 	if replaces == "" {
 		return nil
+	}
+	// Two successors that begin at once take turns here.
+	if s.sql.lock != "" {
+		var old int64
+		err := s.scan(ctx, `SELECT ordinal FROM licences WHERE number = $1`+s.sql.lock, []any{replaces}, &old)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
 	}
 	var other string
 	err := s.scan(ctx, `SELECT n.number FROM licences n WHERE n.replaces = $1 AND n.replaces <> '' AND (n.stage <> 3 OR `+standsIssued+`) LIMIT 1`,

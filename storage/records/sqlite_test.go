@@ -87,7 +87,7 @@ func TestMigrationsGoForwardAndBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	p, err := provider(file)
+	p, err := (&sqliteFile{}).provider(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestOldSheetsGetTheirType(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := provider(old)
+	p, err := (&sqliteFile{}).provider(old)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ type stockedSheet struct {
 // sheetOf reads one of the issuer's sheets inside the writer's transaction.
 func sheetOf(ctx context.Context, s *session, issuer, number string) (stockedSheet, error) {
 	var sh stockedSheet
-	err := s.scan(ctx, `SELECT state, type, business_id, reason FROM sheets WHERE number = $1 AND issuer = $2`,
+	err := s.scan(ctx, `SELECT state, type, business_id, reason FROM sheets WHERE number = $1 AND issuer = $2`+s.sql.lock,
 		[]any{number, issuer}, &sh.state, &sh.typ, &sh.business, &sh.reason)
 	if err != nil {
 		err = absent(err, "sheet "+number+" of this issuer")
@@ -194,7 +194,7 @@ func (db *DB) YearTable(ctx context.Context, p issuing.Pile, year int, zone *tim
 	t = licence.YearTable{Issuer: p.Issuer, Type: p.Type, Year: year}
 	start := time.Date(year, 1, 1, 0, 0, 0, 0, zone).UnixMicro()
 	end := time.Date(year+1, 1, 1, 0, 0, 0, 0, zone).UnixMicro()
-	tx, err := db.readers.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // all counts of one moment
+	tx, err := db.readers.BeginTx(ctx, &db.sql.snapshot) // all counts of one moment
 	if err != nil {
 		return t, say("count the year", err)
 	}

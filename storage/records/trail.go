@@ -15,18 +15,32 @@ import (
 
 // record writes one audit row in the transaction of what it tells of: no row, no data. It is chained later.
 func record(ctx context.Context, s *session, e audit.Entry) error {
-	_, err := s.exec(ctx, `INSERT INTO audit (issuer, at, person, what, why, whence, licence, fields)
-		VALUES ($1,$2,$3,$4,$5,$6,$7,$8)`,
-		e.Organisation, micro(e.At), e.Person, e.What, e.Why, e.From, e.Licence, strings.Join(e.Fields, "\n"))
+	_, err := s.exec(ctx, insertAudit, auditArgs(e)...)
 	return err
+}
+
+const insertAudit = `INSERT INTO audit (issuer, at, person, what, why, whence, licence, fields) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)`
+
+func auditArgs(e audit.Entry) []any {
+	return []any{e.Organisation, micro(e.At), e.Person, e.What, e.Why, e.From, e.Licence, strings.Join(e.Fields, "\n")}
 }
 
 // Record implements issuing.Trail. Records that were opened for reading put the row into the spool.
 func (db *DB) Record(ctx context.Context, e audit.Entry) error {
 	if db.writer == nil {
-		return db.spool(ctx, e)
+		return db.recordBeside(ctx, e)
 	}
 	return db.write(ctx, func(ctx context.Context, s *session) error { return record(ctx, s, e) })
+}
+
+// recordBeside is Record for who has no writer: beside another process's file the row goes to the spool, on a server it
+// is written like any other.
+func (db *DB) recordBeside(ctx context.Context, e audit.Entry) error {
+	if !db.shared() {
+		return db.spool(ctx, e)
+	}
+	_, err := db.readers.ExecContext(ctx, insertAudit, auditArgs(e)...)
+	return say("write the audit row", err)
 }
 
 const auditColumns = `SELECT ordinal, sequence, hash, issuer, at, person, what, why, whence, licence, fields FROM audit `
@@ -108,8 +122,10 @@ func (db *DB) Seal(ctx context.Context) (head [32]byte, sealed int, err error) {
 	if db.writer == nil {
 		return head, 0, ErrReadOnly
 	}
-	if err := db.takeSpool(ctx); err != nil {
-		return head, 0, err
+	if !db.shared() {
+		if err := db.takeSpool(ctx); err != nil {
+			return head, 0, err
+		}
 	}
 	for {
 		n := 0
@@ -130,7 +146,7 @@ func (db *DB) Seal(ctx context.Context) (head [32]byte, sealed int, err error) {
 func sealSome(ctx context.Context, s *session) (head [32]byte, n int, err error) {
 	var sequence uint64
 	var stored []byte
-	switch err := s.scan(ctx, readHead, nil, &stored); {
+	switch err := s.scan(ctx, readHead+s.sql.lock, nil, &stored); {
 	case errors.Is(err, sql.ErrNoRows):
 	case err != nil:
 		return head, 0, err

@@ -5,14 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
-
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
+	"time"
 
 	"github.com/elicence/elicence/access"
 	"github.com/elicence/elicence/issuing"
@@ -23,9 +20,11 @@ import (
 // maxGroup bounds how many callers share one transaction, and with it how long the first of them waits.
 const maxGroup = 64
 
-// session is the writer's connection with its prepared statements. Only the writer's goroutine uses it.
+// session is the connection of one lane of the writer. Only that lane's goroutine uses it.
 type session struct {
 	conn     *sql.Conn
+	end      func() error // gives the connection back
+	sql      dialect
 	prepared map[string]*sql.Stmt
 }
 
@@ -41,34 +40,57 @@ func (s *session) statement(ctx context.Context, query string) (*sql.Stmt, error
 	return stmt, nil
 }
 
+// exec returns how many rows were changed.
 func (s *session) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	stmt, err := s.statement(ctx, query)
-	if err != nil {
-		return 0, err
+	var result sql.Result
+	var err error
+	if s.sql.prepared {
+		var stmt *sql.Stmt
+		if stmt, err = s.statement(ctx, query); err == nil {
+			result, err = stmt.ExecContext(ctx, args...)
+		}
+	} else {
+		result, err = s.conn.ExecContext(ctx, query, args...)
 	}
-	result, err := stmt.ExecContext(ctx, args...)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected()
 }
 
+func (s *session) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
+	if !s.sql.prepared {
+		return s.conn.QueryContext(ctx, query, args...)
+	}
+	stmt, err := s.statement(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.QueryContext(ctx, args...)
+}
+
 // scan reads one row into dest; sql.ErrNoRows when there is none.
 func (s *session) scan(ctx context.Context, query string, args []any, dest ...any) error {
-	stmt, err := s.statement(ctx, query)
+	rows, err := s.query(ctx, query, args)
 	if err != nil {
 		return err
 	}
-	return stmt.QueryRowContext(ctx, args...).Scan(dest...)
+	if !rows.Next() {
+		err := errors.Join(rows.Err(), rows.Close())
+		if err == nil {
+			err = sql.ErrNoRows
+		}
+		return err
+	}
+	if err := rows.Scan(dest...); err != nil {
+		return errors.Join(err, rows.Close())
+	}
+	return rows.Close()
 }
 
 // each calls scan for every row.
 func (s *session) each(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) error {
-	stmt, err := s.statement(ctx, query)
-	if err != nil {
-		return err
-	}
-	rows, err := stmt.QueryContext(ctx, args...)
+	rows, err := s.query(ctx, query, args)
 	if err != nil {
 		return err
 	}
@@ -135,66 +157,58 @@ const (
 )
 
 type job struct {
+	issuer string // whose counters the change takes, "" for none
 	change func(ctx context.Context, s *session) error
 	state  atomic.Int32
 	err    error
 	done   chan struct{}
 }
 
-// writer is the one goroutine that changes the records.
+// writer changes the records, in as many lanes as the engine has: each is a goroutine with a connection of its own.
 type writer struct {
-	dsn    string
+	engine engine
 	commit func(commit func() error) error
 	jobs   chan *job
-	ended  chan struct{}
-	pool   *sql.DB
+	lanes  sync.WaitGroup
 
-	closing  sync.RWMutex // held for reading while a job is handed in
-	closed   bool
+	closing sync.RWMutex // held for reading while a job is handed in
+	closed  bool
+
+	mu       sync.Mutex
 	closeErr error
 }
 
-func newWriter(ctx context.Context, dsn string, commit func(func() error) error) (*writer, error) {
+func newWriter(ctx context.Context, e engine, commit func(func() error) error) (*writer, error) {
 	if commit == nil {
 		commit = func(commit func() error) error { return commit() }
 	}
-	w := &writer{dsn: dsn, commit: commit, jobs: make(chan *job, maxGroup), ended: make(chan struct{})}
-	s, err := w.connect(ctx)
-	if err != nil {
-		return nil, err
+	w := &writer{engine: e, commit: commit, jobs: make(chan *job, maxGroup)}
+	for range e.lanes() {
+		s, err := w.connect(ctx)
+		if err != nil {
+			return nil, errors.Join(err, w.close())
+		}
+		w.lanes.Add(1)
+		go w.run(s)
 	}
-	go w.run(s)
 	return w, nil
 }
 
 func (w *writer) connect(ctx context.Context) (*session, error) {
-	pool, err := sql.Open("sqlite", w.dsn)
+	conn, end, err := w.engine.connect(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("records: %w", err)
+		return nil, say("open for writing", err)
 	}
-	pool.SetMaxOpenConns(1)
-	conn, err := pool.Conn(ctx)
-	if err != nil {
-		return nil, errors.Join(say("open for writing", err), pool.Close())
-	}
-	w.pool = pool
-	return &session{conn: conn, prepared: map[string]*sql.Stmt{}}, nil
-}
-
-func (w *writer) disconnect(s *session) error {
-	if s == nil {
-		return nil
-	}
-	return errors.Join(s.conn.Close(), w.pool.Close())
+	return &session{conn: conn, end: end, sql: w.engine.dialect(), prepared: map[string]*sql.Stmt{}}, nil
 }
 
 // do hands a change in and waits for its commit. Cancelling ctx gives up a change that has not begun; one that has
 // begun is waited for, so that an answer is never lost by impatience.
-func (w *writer) do(ctx context.Context, change func(ctx context.Context, s *session) error) error {
+func (w *writer) do(ctx context.Context, issuer string, change func(ctx context.Context, s *session) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	j := &job{change: change, done: make(chan struct{})}
+	j := &job{issuer: issuer, change: change, done: make(chan struct{})}
 	w.closing.RLock()
 	if w.closed {
 		w.closing.RUnlock()
@@ -228,26 +242,48 @@ func (w *writer) close() error {
 	w.closed = true
 	w.closing.Unlock()
 	close(w.jobs)
-	<-w.ended
+	w.lanes.Wait()
 	return w.closeErr
 }
 
 func (w *writer) run(s *session) {
-	defer close(w.ended)
+	defer w.lanes.Done()
 	for first := range w.jobs {
 		group := w.gather(first)
-		if len(group) == 0 {
-			continue
-		}
-		err := w.transact(&s, group)
-		for _, j := range group {
-			if err != nil {
-				j.err = err
-			}
-			close(j.done)
+		for try := 1; len(group) > 0; try++ {
+			// Of several transactions that take the counters of several issuers, all take them in this order.
+			slices.SortStableFunc(group, func(a, b *job) int { return strings.Compare(a.issuer, b.issuer) })
+			group = w.answer(&s, group, try < maxTries)
 		}
 	}
-	w.closeErr = w.disconnect(s)
+	if s != nil {
+		err := s.end()
+		w.mu.Lock()
+		w.closeErr = errors.Join(w.closeErr, err)
+		w.mu.Unlock()
+	}
+}
+
+// maxTries bounds how often a change is begun again because another process was quicker. Each time somebody else has got
+// on, so that more than a few in a row do not happen.
+const maxTries = 10
+
+// answer runs one group and answers its jobs. Those that another process came before are returned instead if again says
+// that they may be begun once more.
+func (w *writer) answer(session **session, group []*job, again bool) (later []*job) {
+	everybodys := w.transact(session, group)
+	for _, j := range group {
+		if everybodys != nil {
+			j.err = everybodys
+		}
+		// A commit that failed is everybody's, and its outcome unknown: that is the callers' to ask.
+		if again && everybodys == nil && j.err != nil && w.engine.contended(j.err) {
+			later = append(later, j)
+			continue
+		}
+		close(j.done)
+	}
+	return later
 }
 
 // gather takes whoever waits already. Nobody is waited for: while one group commits, the next one comes together.
@@ -296,9 +332,10 @@ func (w *writer) transact(session **session, group []*job) error {
 // failure does to the transaction. Answers that say no are given after the commit, too: they may rest on what an earlier
 // job of the group wrote.
 func (w *writer) attempt(session **session, group []*job, run func(ctx context.Context, s *session, j *job) (stands bool, err error)) (bool, error) {
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), transactionTime)
+	defer cancel()
 	s := *session
-	if _, err := s.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+	if _, err := s.exec(ctx, s.sql.begin); err != nil {
 		return false, w.lost(session, "begin", err)
 	}
 	for _, j := range group {
@@ -322,6 +359,10 @@ func (w *writer) attempt(session **session, group []*job, run func(ctx context.C
 	}
 	return true, nil
 }
+
+// transactionTime bounds one transaction. A server that went away without a word must not hold its callers for ever; what
+// becomes of the transaction is then unknown, as when its commit is cut.
+const transactionTime = 2 * time.Minute
 
 // plain runs a job whose failure takes the transaction with it.
 func plain(ctx context.Context, s *session, j *job) (stands bool, err error) {
@@ -348,8 +389,10 @@ func inSavepoint(ctx context.Context, s *session, j *job) (stands bool, err erro
 // lost ends a transaction whose outcome is no longer certain, and connects anew: a connection after such an error is
 // not trusted.
 func (w *writer) lost(session **session, verb string, err error) error {
-	if _, rollback := (*session).exec(context.Background(), "ROLLBACK"); rollback != nil {
-		if gone := w.disconnect(*session); gone != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), rollbackTime)
+	defer cancel()
+	if _, rollback := (*session).exec(ctx, "ROLLBACK"); rollback != nil {
+		if gone := (*session).end(); gone != nil {
 			err = errors.Join(err, gone)
 		}
 		*session = nil
@@ -357,11 +400,14 @@ func (w *writer) lost(session **session, verb string, err error) error {
 	return say(verb, err)
 }
 
+// rollbackTime is what a connection that may be broken gets to prove that it is not.
+const rollbackTime = 5 * time.Second
+
 // own are the errors of the ports: they reach the caller as they are.
 func own(err error) bool {
 	for _, known := range []error{
 		licence.ErrConflict, licence.ErrStockEmpty, licence.ErrNotFound, licence.ErrSpoiled, licence.ErrState, licence.ErrClock,
-		licence.ErrUnavailable, issuing.ErrFenced, issuing.ErrStale, embedded.ErrFenced, access.ErrUnknownPerson,
+		licence.ErrUnavailable, issuing.ErrFenced, issuing.ErrStale, issuing.ErrHeld, issuing.ErrLapsed, embedded.ErrFenced, access.ErrUnknownPerson,
 		ErrSealed, ErrReadOnly, ErrVersion, ErrLocked, ErrClosed, context.Canceled, context.DeadlineExceeded,
 	} {
 		if errors.Is(err, known) {
@@ -377,15 +423,6 @@ func say(verb string, err error) error {
 	if err == nil || own(err) {
 		return err
 	}
-	hint := ""
-	var failed *sqlite.Error
-	switch {
-	case errors.As(err, &failed) && failed.Code()&0xff == sqlite3.SQLITE_FULL, errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		hint = ": 磁盘已满 / the disk is full"
-	case errors.As(err, &failed) && failed.Code()&0xff == sqlite3.SQLITE_READONLY, errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS):
-		hint = ": 目录不可写 / the folder cannot be written to"
-	case errors.As(err, &failed) && (failed.Code()&0xff == sqlite3.SQLITE_CORRUPT || failed.Code()&0xff == sqlite3.SQLITE_NOTADB):
-		hint = ": 数据库已损坏 / the database file is damaged"
-	}
+	hint := sqliteHint(err) + postgresHint(err) + systemHint(err)
 	return fmt.Errorf("%w: records: %s%s: %w", licence.ErrUnavailable, verb, hint, err)
 }

@@ -270,7 +270,7 @@ func sixteenOfOne(t *testing.T, e Engine) {
 			t.Errorf("one birth sixteen times: %d fresh, %d licences", freshOnes.Load(), len(ids))
 		}
 	}
-	unfinished, err := s.r.Unfinished(s.ctx(), 100)
+	unfinished, err := s.r.Unfinished(s.ctx(), time.Time{}, 100)
 	s.must(err)
 	if len(unfinished) != 5 {
 		t.Errorf("%d unfinished, want 5", len(unfinished))
@@ -376,7 +376,7 @@ func parked(t *testing.T, e Engine) {
 	if got.Stage != issuing.StageParked || got.ParkReason != "self-check" {
 		t.Errorf("%s, %q", got.Stage, got.ParkReason)
 	}
-	if ids, err := s.r.Unfinished(s.ctx(), 10); len(ids) != 0 || err != nil {
+	if ids, err := s.r.Unfinished(s.ctx(), time.Time{}, 10); len(ids) != 0 || err != nil {
 		t.Errorf("a parked licence is resumed: %v, %v", ids, err)
 	}
 	wants(t, s.r.CommitSigned(s.ctx(), l.ID, 1, signatures(l, "")), issuing.ErrFenced)

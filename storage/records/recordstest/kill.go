@@ -54,7 +54,7 @@ func child(e Engine, dir string, births int) error {
 	if err != nil {
 		return err
 	}
-	ids, err := r.Unfinished(ctx, births)
+	ids, err := r.Unfinished(ctx, time.Time{}, births)
 	if err != nil {
 		return err
 	}

@@ -365,7 +365,7 @@ func list(t *testing.T, e Engine) {
 	if diff := cmp.Diff(want, counts); diff != "" {
 		t.Errorf("counts (-want +got):\n%s", diff)
 	}
-	if ids, err := s.r.Unfinished(s.ctx(), 10); err != nil || len(ids) != 1 || ids[0] != open.ID {
+	if ids, err := s.r.Unfinished(s.ctx(), time.Time{}, 10); err != nil || len(ids) != 1 || ids[0] != open.ID {
 		t.Errorf("unfinished %v, %v", ids, err)
 	}
 }

@@ -30,6 +30,7 @@ type Records interface {
 	issuing.StatusSource
 	access.Directory
 	access.Register
+	issuing.Duties
 	embedded.Store
 	Rewrap(ctx context.Context, to envelope.KEK, who audit.Entry, each func(licenceID, keyID string, wrapped []byte) error) (int, error)
 	Erase(ctx context.Context, licenceID string, who audit.Entry) (keyID string, err error)
@@ -47,8 +48,15 @@ type Options struct {
 type Engine struct {
 	// Open opens the records that belong to the folder dir, and makes them if there are none.
 	Open func(ctx context.Context, dir string, o Options) (Records, error)
-	// Locked is what a second writer gets, ReadOnly what a reader gets that writes, Sealed what one gets without the key.
-	Locked, ReadOnly, Sealed error
+	// Locked is what a second writer gets, nil where several processes write.
+	Locked error
+	// ReadOnly is what a reader gets that writes, Sealed what one gets without the key.
+	ReadOnly, Sealed error
+	// Files is the folder in which everything that the records of dir wrote lies; dir itself if nil.
+	Files func(t *testing.T, dir string) string
+	// Archives says that the engine's write-ahead log keeps what was overwritten, for recovery: only another wrapping key
+	// then makes an erased licence's key unreadable there.
+	Archives bool
 }
 
 // Run runs the whole suite but the kills, which need a TestMain: see Kill.
@@ -97,6 +105,9 @@ func Run(t *testing.T, e Engine) {
 		{"Reader", reader},
 		{"ReadersSpool", spool},
 		{"SecondWriter", secondWriter},
+		{"SeveralProcesses", severalProcesses},
+		{"Leases", leases},
+		{"WhatALostHolderWrites", lostHolder},
 		{"ACancelledCall", cancelled},
 		{"Closed", closed},
 		{"OneFailsTheOthersDoNot", oneFails},

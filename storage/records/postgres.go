@@ -1,0 +1,207 @@
+package records
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+)
+
+// ErrURL says that the address of a PostgreSQL database cannot be used.
+var ErrURL = errors.New("records: not a usable PostgreSQL address")
+
+// postgresServer is the engine of an installation with several processes. Every one of them writes.
+type postgresServer struct {
+	pool *pgxpool.Pool
+	db   *sql.DB // over pool
+}
+
+// Bounds of a transaction, in milliseconds. A process that is frozen in the midst of one must not hold its locks for
+// long: the server ends the transaction, and the process finds its connection gone when it wakes.
+const (
+	idleInTransaction = "10000"
+	waitForLock       = "15000"
+)
+
+const (
+	// postgresLanes is how many transactions of one process run side by side. While one waits for the disk, or for the
+	// counters of an issuer, the others get on.
+	postgresLanes = 4
+	// poolConnections is for lanes and readers together.
+	poolConnections = 16
+)
+
+// OpenPostgres opens the records in a PostgreSQL database, 15 or newer, for any number of processes. url is what libpq
+// takes ("postgres://user@host/db?sslmode=verify-full" or "host=… dbname=…"); a password is not part of it, but comes from
+// PGPASSWORD, PGPASSFILE or a service file. The tables are made or brought forward if the role may do that; a role that
+// may not (the service's own, see Grants) needs somebody to do it before. Errors as those of Open, but never ErrLocked.
+//
+// Options.ReadOnly writes nothing but audit rows.
+func OpenPostgres(ctx context.Context, url string, o Options) (*DB, error) {
+	c, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		// The parser's own words may repeat a password.
+		return nil, fmt.Errorf("%w: it cannot be read", ErrURL)
+	}
+	if strings.Contains(url, "password") || strings.Contains(strings.SplitN(url, "@", 2)[0], "://") && strings.Count(strings.SplitN(url, "@", 2)[0], ":") > 1 {
+		return nil, fmt.Errorf("%w: a password does not belong into it; give it in PGPASSWORD or PGPASSFILE", ErrURL)
+	}
+	set := func(name, value string) {
+		if _, there := c.ConnConfig.RuntimeParams[name]; !there {
+			c.ConnConfig.RuntimeParams[name] = value
+		}
+	}
+	set("application_name", "elicence")
+	// What is answered is durable, whatever the server's default is.
+	set("synchronous_commit", "on")
+	set("idle_in_transaction_session_timeout", idleInTransaction)
+	set("lock_timeout", waitForLock)
+	set("default_transaction_isolation", "read committed")
+	if c.ConnConfig.ConnectTimeout == 0 {
+		c.ConnConfig.ConnectTimeout = 10 * time.Second
+	}
+	c.MaxConns = max(c.MaxConns, poolConnections)
+	pool, err := pgxpool.NewWithConfig(ctx, c)
+	if err != nil {
+		return nil, say("connect", err)
+	}
+	return openOn(ctx, &postgresServer{pool: pool, db: stdlib.OpenDBFromPool(pool)}, "", o)
+}
+
+func (p *postgresServer) dialect() dialect {
+	return dialect{
+		begin:       "BEGIN",
+		version:     `SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied`,
+		lock:        " FOR UPDATE",
+		share:       " FOR SHARE",
+		lockLicence: " FOR UPDATE OF l",
+		now:         `(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT`,
+		snapshot:    sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead},
+	}
+}
+
+func (p *postgresServer) prepare(ctx context.Context) error {
+	var at int
+	// The common case changes nothing and needs no right to.
+	err := p.db.QueryRowContext(ctx, p.dialect().version).Scan(&at)
+	if err == nil && at == version {
+		return nil
+	}
+	if err != nil && state(err) != "42P01" { // no such table: an empty database
+		return err
+	}
+	return migrate(ctx, p, p.db)
+}
+
+func (p *postgresServer) provider(db *sql.DB) (*goose.Provider, error) {
+	files, err := fs.Sub(migrations, "migrations/postgres")
+	if err != nil {
+		return nil, err
+	}
+	one, err := lock.NewPostgresSessionLocker() // of several processes that start at once
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(one))
+}
+
+//go:embed grants.sql
+var grants string
+
+// Grants is the SQL that gives a database role what the service needs and no more: it adds to the trail and to the log
+// and can change neither.
+func Grants(role string) string {
+	quoted := `"` + strings.ReplaceAll(role, `"`, `""`) + `"`
+	return strings.ReplaceAll(grants, ":role", quoted)
+}
+
+func (p *postgresServer) readers(ctx context.Context) (*sql.DB, error) {
+	return p.db, p.db.PingContext(ctx)
+}
+
+func (p *postgresServer) connect(ctx context.Context) (*sql.Conn, func() error, error) {
+	conn, err := p.db.Conn(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	end := func() error {
+		// A connection in an unknown state does not go back to the pool.
+		if err := conn.Raw(func(any) error { return driver.ErrBadConn }); err != nil && !errors.Is(err, driver.ErrBadConn) && !errors.Is(err, sql.ErrConnDone) {
+			return err
+		}
+		return nil
+	}
+	return conn, end, nil
+}
+
+func (p *postgresServer) lanes() int { return postgresLanes }
+
+// contended: a key that another transaction has taken meanwhile, two that waited for each other, one that waited too long.
+func (p *postgresServer) contended(err error) bool {
+	switch state(err) {
+	case "23505", "40001", "40P01", "55P03":
+		return true
+	}
+	return false
+}
+
+// state is the SQLSTATE of an error, "" for one that the server did not send.
+func state(err error) string {
+	var failed *pgconn.PgError
+	if errors.As(err, &failed) {
+		return failed.Code
+	}
+	return ""
+}
+
+// postgresHint names what a person can do something about; "" for all else.
+func postgresHint(err error) string {
+	var refused *pgconn.ConnectError
+	switch code := state(err); {
+	case code == "53100":
+		return ": 数据库磁盘已满 / the disk of the database is full"
+	case code == "25006":
+		return ": 数据库只读 / the database takes no writes: it may be a standby"
+	case code == "42501":
+		return ": 数据库角色权限不足 / the database role may not do this"
+	case strings.HasPrefix(code, "28"):
+		return ": 数据库拒绝登录 / the database refuses the log-in"
+	case code == "3D000":
+		return ": 没有这个数据库 / there is no such database"
+	case code == "53300":
+		return ": 数据库连接已满 / the database has no connection left"
+	case code == "57P01" || code == "57P02" || code == "57P03":
+		return ": 数据库正在停止或启动 / the database is stopping or starting"
+	case errors.As(err, &refused):
+		return ": 无法连接数据库 / the database cannot be reached"
+	}
+	return ""
+}
+
+// forget takes the dead versions of what was overwritten out of the tables. The write-ahead log and its archive keep them
+// for as long as they are kept; docs/operations.md says what that means for an erasure.
+func (p *postgresServer) forget(ctx context.Context) error {
+	for _, table := range []string{"licences", "contents", "signatures", "notes", "search_tags"} {
+		if _, err := p.db.ExecContext(ctx, "VACUUM "+table); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *postgresServer) close() error {
+	err := p.db.Close()
+	p.pool.Close()
+	return err
+}

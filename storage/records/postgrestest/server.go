@@ -1,0 +1,220 @@
+// Package postgrestest starts throw-away PostgreSQL servers for tests: Debian's binaries, a cluster in a folder of its
+// own, a socket beside it and no network.
+package postgrestest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrMissing says that there is no PostgreSQL on this machine.
+var ErrMissing = errors.New("postgrestest: no PostgreSQL 15 or newer: install Debian's postgresql")
+
+// Server is one running cluster. Its methods may be called from several goroutines.
+type Server struct {
+	dir      string
+	bin      string
+	settings []string
+	owner    *syscall.Credential // nil: this process's own user
+
+	mu      sync.Mutex
+	process *exec.Cmd
+	log     *os.File
+}
+
+// port names the socket; nobody listens on the network.
+const port = "5432"
+
+// Start makes a cluster and starts it. settings are lines of postgresql.conf ("fsync=on"); without them the cluster does
+// not wait for the disk. PostgreSQL refuses to run as root: a process of root's runs it as the user postgres.
+func Start(ctx context.Context, settings ...string) (*Server, error) {
+	s, err := prepare(settings)
+	if err != nil {
+		return nil, err
+	}
+	made := s.command(ctx, "initdb", "-D", s.data(), "-A", "trust", "-U", superuser, "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
+	if out, err := made.CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("initdb: %w: %s", err, out), os.RemoveAll(s.dir))
+	}
+	if err := s.Up(ctx); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(s.dir))
+	}
+	return s, nil
+}
+
+const superuser = "postgres"
+
+func prepare(settings []string) (*Server, error) {
+	bin, err := binaries()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "elicence-pg-")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{dir: dir, bin: bin, settings: settings}
+	if os.Geteuid() != 0 {
+		return s, nil
+	}
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		return nil, errors.Join(ErrMissing, err)
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	s.owner = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	if err := errors.Join(os.Chown(dir, int(uid), int(gid)), os.Chmod(dir, 0o755)); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// binaries finds the newest PostgreSQL, 15 at least.
+func binaries() (string, error) {
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	if err != nil {
+		return "", err
+	}
+	versionOf := func(path string) int {
+		n, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path))))
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	slices.SortFunc(found, func(a, b string) int { return versionOf(a) - versionOf(b) })
+	if len(found) == 0 || versionOf(found[len(found)-1]) < 15 {
+		return "", ErrMissing
+	}
+	return filepath.Dir(found[len(found)-1]), nil
+}
+
+func (s *Server) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	c := exec.CommandContext(ctx, filepath.Join(s.bin, name), args...)
+	c.Dir = s.dir
+	c.Env = []string{"PATH=" + s.bin + ":/usr/bin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC"}
+	// A test that is killed leaves no server behind.
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner, Pdeathsig: syscall.SIGQUIT}
+	return c
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+// Folder is where the cluster keeps everything, its write-ahead log too.
+func (s *Server) Folder() string { return s.data() }
+
+// Socket is the folder of the socket that the server listens on.
+func (s *Server) Socket() string { return s.dir }
+
+// URL is the address of a database, for libpq and pgx.
+func (s *Server) URL(database string) string { return URL(s.dir, superuser, database) }
+
+// URL is the address of a database behind the socket in a folder, for a role.
+func URL(socket, role, database string) string {
+	return fmt.Sprintf("host=%s port=%s user=%s dbname=%s sslmode=disable", socket, port, role, database)
+}
+
+// Up starts the server, after Kill or Down, and waits until it answers.
+func (s *Server) Up(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	log, err := os.OpenFile(filepath.Join(s.dir, "server.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	args := []string{"-D", s.data(), "-p", port, "-c", "listen_addresses=", "-c", "unix_socket_directories=" + s.dir,
+		"-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "log_min_messages=warning"}
+	for _, setting := range s.settings {
+		args = append(args, "-c", setting)
+	}
+	s.process, s.log = s.command(context.WithoutCancel(ctx), "postgres", args...), log
+	s.process.Stdout, s.process.Stderr = log, log
+	if err := s.process.Start(); err != nil {
+		return errors.Join(err, log.Close())
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		conn, err := pgx.Connect(ctx, s.URL("postgres"))
+		if err == nil {
+			return conn.Close(ctx)
+		}
+		if ctx.Err() != nil || time.Now().After(deadline) {
+			text, _ := os.ReadFile(log.Name())
+			return fmt.Errorf("postgres does not answer: %w\n%s", err, bytes.TrimSpace(text))
+		}
+		time.Sleep(10 * time.Millisecond) // the server says nowhere that it is ready
+	}
+}
+
+// Down ends the server as an administrator does (fast: sessions are cut, what is committed stays).
+func (s *Server) Down() error { return s.signal(syscall.SIGINT) }
+
+// Kill ends the server as a power failure does.
+func (s *Server) Kill() error { return s.signal(syscall.SIGQUIT) }
+
+func (s *Server) signal(how os.Signal) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return nil
+	}
+	err := s.process.Process.Signal(how)
+	_ = s.process.Wait() // it was told to end: how it ended is no news
+	s.process = nil
+	return errors.Join(err, s.log.Close())
+}
+
+// Stop ends the server and removes the cluster.
+func (s *Server) Stop() error {
+	return errors.Join(s.Down(), os.RemoveAll(s.dir))
+}
+
+// Create makes an empty database; one that is there already is no error.
+func (s *Server) Create(ctx context.Context, database string) error {
+	return Create(ctx, s.dir, database, "template1")
+}
+
+// Create makes a database behind the socket in a folder as a copy of template; one that is there already is no error.
+func Create(ctx context.Context, socket, database, template string) error {
+	err := Do(ctx, URL(socket, superuser, "postgres"),
+		"CREATE DATABASE "+pgx.Identifier{database}.Sanitize()+" TEMPLATE "+pgx.Identifier{template}.Sanitize())
+	if err != nil && strings.Contains(err.Error(), "SQLSTATE 42P04") {
+		return nil
+	}
+	return err
+}
+
+// Do runs statements, each in a transaction of its own.
+func Do(ctx context.Context, url string, statements ...string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	for _, statement := range statements {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package records
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/pressly/goose/v3"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// sqliteFile is the engine of an installation without any server: one file, one process that writes, with one
+// connection. Another process may read at any time.
+type sqliteFile struct {
+	path string // absolute
+	held *os.File
+}
+
+func (f *sqliteFile) dialect() dialect {
+	return dialect{
+		// Immediate takes the write lock at once instead of failing half-way.
+		begin:    "BEGIN IMMEDIATE",
+		version:  `SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied = 1`,
+		now:      `CAST(unixepoch('subsec') * 1000000 AS INTEGER)`,
+		prepared: true,
+		snapshot: sql.TxOptions{ReadOnly: true},
+	}
+}
+
+func (f *sqliteFile) prepare(ctx context.Context) (err error) {
+	if f.held, err = lockFile(f.path + ".lock"); err != nil {
+		return err
+	}
+	db, err := sql.Open("sqlite", dsn(f.path, "rwc"))
+	if err != nil {
+		return fmt.Errorf("records: %w", err)
+	}
+	db.SetMaxOpenConns(1)
+	return errors.Join(migrate(ctx, f, db), db.Close())
+}
+
+func (f *sqliteFile) provider(db *sql.DB) (*goose.Provider, error) {
+	files, err := fs.Sub(migrations, "migrations/sqlite")
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectSQLite3, db, files)
+}
+
+const readerConnections = 4
+
+func (f *sqliteFile) readers(ctx context.Context) (*sql.DB, error) {
+	if _, err := os.Stat(f.path); err != nil {
+		return nil, err
+	}
+	readers, err := sql.Open("sqlite", dsn(f.path, "ro"))
+	if err != nil {
+		return nil, err
+	}
+	readers.SetMaxOpenConns(readerConnections)
+	readers.SetMaxIdleConns(readerConnections)
+	if err := readers.PingContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", filepath.Base(f.path), err), readers.Close())
+	}
+	return readers, nil
+}
+
+func (f *sqliteFile) connect(ctx context.Context) (*sql.Conn, func() error, error) {
+	pool, err := sql.Open("sqlite", dsn(f.path, "rw"))
+	if err != nil {
+		return nil, nil, err
+	}
+	pool.SetMaxOpenConns(1)
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return nil, nil, errors.Join(err, pool.Close())
+	}
+	return conn, func() error { return errors.Join(conn.Close(), pool.Close()) }, nil
+}
+
+func (f *sqliteFile) lanes() int { return 1 }
+
+// contended: there is nobody else.
+func (f *sqliteFile) contended(error) bool { return false }
+
+// sqliteHint names what a person can do something about; "" for all else.
+func sqliteHint(err error) string {
+	var failed *sqlite.Error
+	if !errors.As(err, &failed) {
+		return ""
+	}
+	switch failed.Code() & 0xff {
+	case sqlite3.SQLITE_FULL:
+		return diskFull
+	case sqlite3.SQLITE_READONLY:
+		return notWritable
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return ": 数据库已损坏 / the database file is damaged"
+	}
+	return ""
+}
+
+// forget takes what was overwritten out of the write-ahead log too; in the database secure_delete zeroes what is freed.
+func (f *sqliteFile) forget(ctx context.Context) (err error) {
+	beside, err := sql.Open("sqlite", dsn(f.path, "rw"))
+	if err != nil {
+		return fmt.Errorf("records: %w", err)
+	}
+	defer func() { err = errors.Join(err, beside.Close()) }()
+	var busy, log, copied int
+	err = beside.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &log, &copied)
+	if err == nil && busy != 0 {
+		err = errors.New("a reader holds the write-ahead log: erase again")
+	}
+	return err
+}
+
+func (f *sqliteFile) close() error {
+	if f.held == nil {
+		return nil
+	}
+	return f.held.Close()
+}
+
+// dsn names the file for the driver.
+func dsn(path, mode string) string {
+	q := url.Values{"mode": {mode}}
+	pragmas := []string{"busy_timeout(10000)", "foreign_keys(1)"}
+	if mode != "ro" {
+		q.Set("_txlock", "immediate")
+		// FULL: in WAL mode every commit is fsynced before it is answered. Tags, digests and random ids touch pages all over
+		// the file: a larger cache (KiB) reads them less often, a longer log (64 MB of pages) moves each of them into the file
+		// less often.
+		pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(16000)", "secure_delete(1)", "cache_size(-64000)")
+	} else {
+		pragmas = append(pragmas, "query_only(1)", "cache_size(-16000)")
+	}
+	for _, p := range pragmas {
+		q.Add("_pragma", p)
+	}
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
+}
+
+const (
+	diskFull    = ": 磁盘已满 / the disk is full"
+	notWritable = ": 目录不可写 / the folder cannot be written to"
+)
+
+// systemHint is sqliteHint for what the operating system refuses.
+func systemHint(err error) string {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return diskFull
+	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS):
+		return notWritable
+	}
+	return ""
+}
