@@ -22,6 +22,7 @@ type app struct {
 	data           string
 	json           bool
 	passphraseFile string
+	recordsURL     string           // of an installation that is made: a PostgreSQL database; "" for a file in the folder
 	shared         *keystores       // of a command of several steps; nil: each installation opens and closes its own
 	keystores      []softkey.Option // of keystores that are made here; tests make cheaper ones
 }

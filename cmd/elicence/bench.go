@@ -100,6 +100,7 @@ measured. issue runs a batch, then single births one after the other; every comm
 			})
 		},
 	}
+	a.driverFlags(c)
 	c.Flags().IntVarP(&n, "count", "n", 1000, "how many")
 	c.Flags().IntVar(&workers, "workers", 8*runtime.NumCPU(), "births in work at the same time")
 	c.Flags().StringVar(&profile, "cpu-profile", "", "write a pprof CPU profile to this file")

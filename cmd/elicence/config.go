@@ -16,15 +16,15 @@ import (
 const configFile = "elicence.yaml"
 
 type config struct {
-	Format        int    `yaml:"format"`
-	Name          words  `yaml:"name"`
-	Demonstration bool   `yaml:"demonstration"`
-	Zone          string `yaml:"zone"`
-	Operator      string `yaml:"operator"`  // signs the trust file
-	Registrar     string `yaml:"registrar"` // enrols organisations on the ledger, signs checkpoints and status lists
-	Records       driver `yaml:"records"`
-	Objects       driver `yaml:"objects"`
-	Keys          driver `yaml:"keys"`
+	Format        int           `yaml:"format"`
+	Name          words         `yaml:"name"`
+	Demonstration bool          `yaml:"demonstration"`
+	Zone          string        `yaml:"zone"`
+	Operator      string        `yaml:"operator"`  // signs the trust file
+	Registrar     string        `yaml:"registrar"` // enrols organisations on the ledger, signs checkpoints and status lists
+	Records       recordsDriver `yaml:"records"`
+	Objects       driver        `yaml:"objects"`
+	Keys          driver        `yaml:"keys"`
 	Ledger        struct {
 		Driver    string   `yaml:"driver"`
 		Origin    string   `yaml:"origin"`
@@ -49,6 +49,14 @@ type config struct {
 type words struct {
 	ZH string `yaml:"zh" json:"zh"`
 	EN string `yaml:"en" json:"en"`
+}
+
+// recordsDriver names the records: a file below the data folder, or a database that other processes write, too. A password
+// is no part of the address.
+type recordsDriver struct {
+	Driver string `yaml:"driver"` // sqlite or postgres
+	Path   string `yaml:"path,omitempty"`
+	URL    string `yaml:"url,omitempty"`
 }
 
 type driver struct {
@@ -80,12 +88,15 @@ func readConfig(dir string) (config, error) {
 
 func (c config) check(path string) error {
 	for _, d := range []struct{ what, have, want string }{
-		{"records.driver", c.Records.Driver, "sqlite"}, {"objects.driver", c.Objects.Driver, "dir"},
+		{"objects.driver", c.Objects.Driver, "dir"},
 		{"keys.driver", c.Keys.Driver, "softkey"}, {"ledger.driver", c.Ledger.Driver, "embedded"},
 	} {
 		if d.have != d.want {
 			return usage("%s: %s is %q; this program has the driver %q", path, d.what, d.have, d.want)
 		}
+	}
+	if err := c.Records.check(); err != nil {
+		return usage("%s: records: %w", path, err)
 	}
 	if c.Format != 1 {
 		return usage("%s: format %d; this program reads format 1", path, c.Format)

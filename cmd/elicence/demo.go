@@ -49,6 +49,7 @@ Run it again and it goes on where it stopped; nothing is issued twice.`,
 		},
 	}
 	c.Flags().StringVar(&births, "births", "testdata/births/births.jsonl", "file with one request a line")
+	a.driverFlags(c)
 	return c
 }
 

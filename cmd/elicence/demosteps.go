@@ -381,6 +381,7 @@ func (d *demo) stranger(ctx context.Context, line string, hospital licence.Organ
 	defer os.RemoveAll(dir)
 	forger := *d.app
 	forger.data, forger.stderr, forger.passphraseFile = filepath.Join(dir, "data"), io.Discard, ""
+	forger.recordsURL = ""
 	forger.shared = newKeystores()
 	defer forger.shared.close()
 	cast := d.cast

@@ -51,6 +51,7 @@ All that it signs is marked SPECIMEN. A production installation brings its own c
 			})
 		},
 	}
+	a.driverFlags(c)
 	return c
 }
 
@@ -58,7 +59,7 @@ func demonstrationConfig(s scheme) config {
 	c := config{
 		Format: 1, Name: words{"示范电子证照信任名录", "Demonstration electronic licence scheme"}, Demonstration: true,
 		Zone: "Asia/Shanghai", Operator: s.operator.Code, Registrar: s.commission.Code,
-		Records: driver{"sqlite", "records/elicence.db"}, Objects: driver{"dir", "objects"}, Keys: driver{"softkey", "keystores"},
+		Records: recordsDriver{Driver: "sqlite", Path: "records/elicence.db"}, Objects: driver{"dir", "objects"}, Keys: driver{"softkey", "keystores"},
 	}
 	c.Ledger.Driver, c.Ledger.Origin = "embedded", "elicence.example/demonstration"
 	c.Ledger.Cosigners, c.Ledger.Needed = []string{s.police.Code, s.cityArchive.Code}, 2
@@ -106,6 +107,12 @@ func (a *app) initialise(ctx context.Context, s scheme) error {
 
 func (a *app) build(ctx context.Context, s scheme) error {
 	c := demonstrationConfig(s)
+	if a.recordsURL != "" {
+		c.Records = recordsDriver{Driver: onPostgres, URL: a.recordsURL}
+		if err := c.Records.check(); err != nil {
+			return usage("--records: %w", err)
+		}
+	}
 	for _, d := range []string{"keystores", "certificates", "secrets", "publish", "fonts", "records", "objects"} {
 		mode := os.FileMode(0o755)
 		if d == "secrets" || d == "keystores" {
@@ -137,6 +144,12 @@ func (a *app) build(ctx context.Context, s scheme) error {
 		return err
 	}
 	defer i.close()
+	if there, err := i.db.Organisations(ctx); err != nil {
+		return err
+	} else if len(there) > 0 {
+		return &failure{code: exitNo, cause: fmt.Errorf("the database has an installation already, of %d organisations, or the beginnings of one", len(there)),
+			do: "给出空数据库 · name an empty database with --records"}
+	}
 	if err := i.buildRecords(ctx, s); err != nil {
 		return err
 	}
@@ -386,14 +399,17 @@ func (i *installation) enrolKey(ctx context.Context, code, kind string, certific
 }
 
 func (i *installation) submitEnrolments(ctx context.Context, events [][]byte) error {
-	answers, err := i.ledger.Submit(ctx, events)
-	if err != nil {
-		return err
-	}
-	for _, a := range answers {
-		if a.Refusal != "" {
-			return fmt.Errorf("enrol: the contract refused an organisation: %s", a.Refusal)
+	enrol := func(ctx context.Context) error {
+		answers, err := i.ledger.Submit(ctx, events)
+		if err != nil {
+			return err
 		}
+		for _, a := range answers {
+			if a.Refusal != "" {
+				return fmt.Errorf("enrol: the contract refused an organisation: %s", a.Refusal)
+			}
+		}
+		return i.ledger.cosign(ctx)
 	}
-	return i.ledger.cosign(ctx)
+	return errors.Join(i.ledger.duty.work(ctx, enrol), i.ledger.duty.give(ctx))
 }

@@ -115,14 +115,14 @@ func (i *installation) openStores(ctx context.Context, readOnly bool) (err error
 	if i.vault, err = newVault(store); err != nil {
 		return err
 	}
-	if i.db, err = records.Open(ctx, i.path(i.config.Records.Path), records.Options{ReadOnly: readOnly, KEK: i.vault.wrapper}); err != nil {
+	if i.db, err = i.openRecords(ctx, records.Options{ReadOnly: readOnly, KEK: i.vault.wrapper}); err != nil {
 		return err
 	}
 	i.vault.index = i.db.Index()
 	if i.objects, err = dir.Open(i.path(i.config.Objects.Path)); err != nil {
 		return err
 	}
-	i.ledger = &log{i: i, readOnly: readOnly}
+	i.ledger = &log{i: i, readOnly: readOnly, duty: duty{leases: i.db, name: issuing.DutySequence}}
 	profile := cms.PKCS7
 	if i.config.Signature.ContentOIDs == "gmt0010" {
 		profile = cms.GMT0010
@@ -132,6 +132,7 @@ func (i *installation) openStores(ctx context.Context, readOnly bool) (err error
 		Directory: i.db, Now: i.app.now,
 	}, issuing.Config{
 		Specimen: i.config.Demonstration, Profile: profile, StatusSpace: i.config.Status.Space, Zone: i.zone,
+		Patience: i.config.Records.patience(),
 	})
 	return err
 }

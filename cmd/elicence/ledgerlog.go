@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,6 +18,8 @@ import (
 const (
 	sequenceBatch  = 1024
 	followInterval = 200 * time.Millisecond
+	// catchUpTime is how long a command waits for the process that sequences, before it says that the ledger lags behind.
+	catchUpTime = 30 * time.Second
 )
 
 // log is the installation's end of the ledger: the embedded sequencer and the cosigners whose keystores are here.
@@ -29,6 +32,7 @@ type log struct {
 	cosigners []*ledger.Cosigner
 	err       error
 	mu        sync.Mutex // one catching up at a time
+	duty      duty       // of several processes one sequences
 }
 
 // open wires the sequencer when it is first needed: it needs the registrar's checkpoint key.
@@ -85,13 +89,49 @@ func (g *log) Submit(ctx context.Context, events [][]byte) ([]issuing.Answer, er
 	return answers, nil
 }
 
-// catchUp sequences everything that waits, anchors the audit trail and has the newest checkpoint cosigned.
+// catchUp sequences everything that waits, anchors the audit trail and has the newest checkpoint cosigned. If another
+// process does that, it waits until that one has come so far.
 func (g *log) catchUp(ctx context.Context) error {
 	if err := g.open(ctx); err != nil {
 		return err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	for deadline := time.Now().Add(catchUpTime); ; {
+		err := g.duty.work(ctx, g.catchUpNow)
+		if !errors.Is(err, issuing.ErrHeld) {
+			return errors.Join(err, g.duty.give(ctx))
+		}
+		caught, cerr := g.caughtUp(ctx)
+		if cerr != nil || caught {
+			return cerr
+		}
+		if time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(followInterval):
+		}
+	}
+}
+
+// caughtUp reports whether whoever has the duty has sequenced and published everything.
+func (g *log) caughtUp(ctx context.Context) (bool, error) {
+	lag, err := g.i.db.PendingCount(ctx)
+	if err != nil || lag > 0 {
+		return false, err
+	}
+	head, err := g.i.db.Head(ctx)
+	if err != nil {
+		return false, err
+	}
+	signed, err := g.i.db.Signed(ctx, head.Size)
+	return signed != nil, err
+}
+
+func (g *log) catchUpNow(ctx context.Context) error {
 	if err := g.anchor(ctx); err != nil {
 		return err
 	}
@@ -126,12 +166,12 @@ func (g *log) follow(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return g.duty.give(ctx)
 		case <-tick.C:
 			g.mu.Lock()
-			err := g.anchor(ctx)
+			err := g.duty.work(ctx, g.anchor)
 			g.mu.Unlock()
-			if err != nil && ctx.Err() == nil {
+			if err != nil && ctx.Err() == nil && !errors.Is(err, issuing.ErrHeld) {
 				return err
 			}
 		}

@@ -98,4 +98,3 @@ func mainEngine() recordstest.Engine {
 	}
 	return onSQLite
 }
-

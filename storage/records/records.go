@@ -134,6 +134,9 @@ func (db *DB) open(ctx context.Context) (err error) {
 		return err
 	}
 	db.lastEvent.Store(last)
+	if err := db.endLeases(ctx); err != nil {
+		return err
+	}
 	return db.takeSpool(ctx)
 }
 
