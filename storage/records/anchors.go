@@ -2,7 +2,6 @@ package records
 
 import (
 	"context"
-	"database/sql"
 )
 
 // HeldAnchors walks the chain of the audit trail from its first row and returns how many of heads, in their order, it has
@@ -12,7 +11,7 @@ func (db *DB) HeldAnchors(ctx context.Context, heads [][32]byte) (held int, err 
 	if err != nil {
 		return 0, say("walk the trail", err)
 	}
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		var b []byte
 		if err := r.Scan(&b); err != nil {
 			return err

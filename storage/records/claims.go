@@ -119,7 +119,7 @@ func begin(ctx context.Context, s *session, b issuing.Beginning, sealed sealedCo
 	if err != nil {
 		return issuing.Licence{}, err
 	}
-	_, err = s.exec(ctx, `INSERT INTO contents (licence, issuer, issuer_name, issuer_region, type_version, request, seed, clerk,
+	err = s.later(ctx, `INSERT INTO contents (licence, issuer, issuer_name, issuer_region, type_version, request, seed, clerk,
 		approver, handle, signing_time, document_key, event_key, parts, format_version, specimen, warnings, created)
 		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18)`,
 		ordinal, in.Issuer, in.IssuerName, in.IssuerRegion, in.TypeVersion, sealed.request, sealed.seed, in.Clerk, in.Approver,
@@ -337,7 +337,7 @@ func (db *DB) Unfinished(ctx context.Context, before time.Time, limit int) ([]st
 		return nil, say("list", err)
 	}
 	var ids []string
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		var id string
 		if err := r.Scan(&id); err != nil {
 			return err

@@ -16,8 +16,8 @@ type engine interface {
 	provider(db *sql.DB) (*goose.Provider, error)
 	// readers opens the pool for reading.
 	readers(ctx context.Context) (*sql.DB, error)
-	// connect takes a connection for one lane of the writer; the func gives it back, and ends it if it may be broken.
-	connect(ctx context.Context) (*sql.Conn, func() error, error)
+	// connect takes a connection for one lane of the writer.
+	connect(ctx context.Context) (connection, error)
 	// lanes is how many transactions of this process may run side by side.
 	lanes() int
 	// contended reports whether another writer was quicker: the same change, begun again, sees what that one has written.

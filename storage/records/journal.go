@@ -82,13 +82,13 @@ func appendStep(ctx context.Context, s *session, st issuing.Step, note *sealedNo
 		return err
 	}
 	if note != nil {
-		if _, err := s.exec(ctx, `INSERT INTO notes (event, licence, issuer, name, key_version, text) VALUES ($1,$2,$3,$4,$5,$6)`,
+		if err := s.later(ctx, `INSERT INTO notes (event, licence, issuer, name, key_version, text) VALUES ($1,$2,$3,$4,$5,$6)`,
 			event, ordinal, issuer, st.NoteName, note.version, note.text); err != nil {
 			return err
 		}
 	}
 	if st.Status != nil {
-		if _, err := s.exec(ctx, `UPDATE licences SET status = $1, status_at = $2, replaced_by = $3 WHERE ordinal = $4`,
+		if err := s.later(ctx, `UPDATE licences SET status = $1, status_at = $2, replaced_by = $3 WHERE ordinal = $4`,
 			int(*st.Status), micro(st.Event.At), st.ReplacedBy, ordinal); err != nil {
 			return err
 		}
@@ -122,7 +122,7 @@ func (db *DB) events(ctx context.Context, query string, args ...any) ([]issuing.
 		return nil, say("read events", err)
 	}
 	var events []issuing.Event
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		var e issuing.Event
 		var hash []byte
 		var at int64
@@ -236,7 +236,7 @@ func (db *DB) Notes(ctx context.Context, licenceID string) (map[int]issuing.Note
 		return nil, say("read notes", err)
 	}
 	var all []sealed
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		var n sealed
 		var hash []byte
 		if err := r.Scan(&n.sequence, &n.name, &hash, &n.version, &n.text); err != nil {

@@ -2,7 +2,6 @@ package records
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
 	"github.com/elicence/elicence/audit"
@@ -49,7 +48,7 @@ func (db *DB) Rewrap(ctx context.Context, to envelope.KEK, who audit.Entry, each
 		err = db.write(ctx, func(ctx context.Context, s *session) error {
 			for i, k := range fresh {
 				// Compare and set: a licence that was erased meanwhile stays erased.
-				if _, err := s.exec(ctx, `UPDATE licences SET data_key = $1 WHERE id = $2 AND data_key = $3`,
+				if err := s.later(ctx, `UPDATE licences SET data_key = $1 WHERE id = $2 AND data_key = $3`,
 					k.wrapped, k.licence, keys[i].wrapped); err != nil {
 					return err
 				}
@@ -75,7 +74,7 @@ func (db *DB) keysAfter(ctx context.Context, after int64) (keys []wrappedKey, la
 	if err != nil {
 		return nil, 0, say("read data keys", err)
 	}
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		var k wrappedKey
 		if err := r.Scan(&last, &k.licence, &k.id, &k.wrapped); err != nil {
 			return err
@@ -97,7 +96,7 @@ func (db *DB) rewrapIndex(ctx context.Context, to envelope.KEK, who audit.Entry)
 		return fmt.Errorf("%w: %w", ErrSealed, err)
 	}
 	return db.write(ctx, func(ctx context.Context, s *session) error {
-		if _, err := s.exec(ctx, `UPDATE installation SET value = $1 WHERE name = 'index-key'`, wrapped); err != nil {
+		if err := s.later(ctx, `UPDATE installation SET value = $1 WHERE name = 'index-key'`, wrapped); err != nil {
 			return err
 		}
 		return record(ctx, s, who)
@@ -126,7 +125,7 @@ func (db *DB) Erase(ctx context.Context, licenceID string, who audit.Entry) (key
 			`DELETE FROM notes WHERE licence = $1 AND text <> $2`,
 			`DELETE FROM search_tags WHERE licence = $1 AND tag <> $2`,
 		} {
-			if _, err := s.exec(ctx, destroy, ordinal, []byte{}); err != nil {
+			if err := s.later(ctx, destroy, ordinal, []byte{}); err != nil {
 				return err
 			}
 		}

@@ -44,7 +44,7 @@ func (db *DB) Renew(ctx context.Context, l issuing.Lease, term time.Duration) er
 // Release implements issuing.Duties.
 func (db *DB) Release(ctx context.Context, l issuing.Lease) error {
 	return db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, `UPDATE leases SET until = 0 WHERE name = $1 AND epoch = $2`, l.Duty, l.Epoch)
+		err := s.later(ctx, `UPDATE leases SET until = 0 WHERE name = $1 AND epoch = $2`, l.Duty, l.Epoch)
 		return err
 	})
 }
@@ -53,7 +53,7 @@ func (db *DB) Release(ctx context.Context, l issuing.Lease) error {
 // that there is no other process.
 func (db *DB) endLeases(ctx context.Context) error {
 	return db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, `UPDATE leases SET until = 0 WHERE until <> 0`)
+		err := s.later(ctx, `UPDATE leases SET until = 0 WHERE until <> 0`)
 		return err
 	})
 }

@@ -82,7 +82,7 @@ func (db *DB) StateGet(ctx context.Context, keys []string) (map[string][]byte, e
 		if err != nil {
 			return nil, say("read the log's state", err)
 		}
-		err = collect(rows, func(r *sql.Rows) error {
+		err = collect(rows, func(r row) error {
 			var name string
 			var value []byte
 			if err := r.Scan(&name, &value); err != nil {
@@ -110,7 +110,7 @@ func (db *DB) Entries(ctx context.Context, from, to uint64) ([][]byte, error) {
 	}
 	var entries [][]byte
 	gap := false
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		var index int64
 		var b []byte
 		if err := r.Scan(&index, &b); err != nil {
@@ -138,7 +138,7 @@ func (db *DB) IndexOf(ctx context.Context, hash [32]byte) (index uint64, found b
 // PutSigned implements embedded.Store.
 func (db *DB) PutSigned(ctx context.Context, size uint64, note []byte) error {
 	return db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, `INSERT INTO log_signed (size, issuer, note) VALUES ($1, '', $2)
+		err := s.later(ctx, `INSERT INTO log_signed (size, issuer, note) VALUES ($1, '', $2)
 			ON CONFLICT (size) DO UPDATE SET note = excluded.note`, int64(size), note)
 		return err
 	})
@@ -170,7 +170,7 @@ func (db *DB) SignedAfter(ctx context.Context, size uint64, limit int) ([][]byte
 		return nil, say("read checkpoints", err)
 	}
 	var notes [][]byte
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		var note []byte
 		if err := r.Scan(&note); err != nil {
 			return err

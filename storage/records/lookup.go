@@ -29,7 +29,7 @@ func (db *DB) read(ctx context.Context, where string, args ...any) ([]issuing.Li
 		return nil, say("read licences", err)
 	}
 	var found []sealedLicence
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		var one sealedLicence
 		if err := one.scan(r); err != nil {
 			return err
@@ -60,7 +60,7 @@ type sealedLicence struct {
 	request, seed, credential []byte
 }
 
-func (l *sealedLicence) scan(r *sql.Rows) error {
+func (l *sealedLicence) scan(r row) error {
 	var serial, statusIndex, statusAt, issueTime, signingTime, created int64
 	var requestDigest, handle, documentKey, eventKey, rs, sum, nonce []byte
 	var parts, warnings string
@@ -196,7 +196,7 @@ func (db *DB) Counts(ctx context.Context) (issuing.Counts, error) {
 	if err != nil {
 		return counts, say("count", err)
 	}
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		var stage issuing.Stage
 		var status issuing.Status
 		var n int

@@ -2,7 +2,6 @@ package records
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 
@@ -28,7 +27,7 @@ func (db *DB) Organisations(ctx context.Context) ([]licence.Organisation, error)
 		return nil, say("read organisations", err)
 	}
 	var all []licence.Organisation
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		var o licence.Organisation
 		if err := r.Scan(&o.Code, &o.Name, &o.NameEN, &o.Kind, &o.Region); err != nil {
 			return err
@@ -62,7 +61,7 @@ func (db *DB) people(ctx context.Context, where string, args ...any) ([]access.P
 		return nil, say("read people", err)
 	}
 	var all []access.Person
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		var p access.Person
 		var roles string
 		if err := r.Scan(&p.Organisation, &p.ID, &roles, &p.Salt, &p.Verifier); err != nil {
@@ -83,7 +82,7 @@ func (db *DB) PutOrganisation(ctx context.Context, o licence.Organisation) error
 		return errors.New("records: an organisation has a code")
 	}
 	return db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, `INSERT INTO organisations (issuer, name, name_en, kind, region) VALUES ($1,$2,$3,$4,$5)
+		err := s.later(ctx, `INSERT INTO organisations (issuer, name, name_en, kind, region) VALUES ($1,$2,$3,$4,$5)
 			ON CONFLICT (issuer) DO UPDATE SET name = excluded.name, name_en = excluded.name_en, kind = excluded.kind,
 			region = excluded.region`, o.Code, o.Name, o.NameEN, o.Kind, o.Region)
 		return err
@@ -100,7 +99,7 @@ func (db *DB) PutPerson(ctx context.Context, p access.Person) error {
 		roles[i] = string(r)
 	}
 	return db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, `INSERT INTO people (issuer, id, roles, salt, verifier) VALUES ($1,$2,$3,$4,$5)
+		err := s.later(ctx, `INSERT INTO people (issuer, id, roles, salt, verifier) VALUES ($1,$2,$3,$4,$5)
 			ON CONFLICT (issuer, id) DO UPDATE SET roles = excluded.roles, salt = excluded.salt, verifier = excluded.verifier`,
 			p.Organisation, p.ID, words(roles), notNil(p.Salt), notNil(p.Verifier))
 		return err

@@ -3,7 +3,6 @@ package records
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -130,19 +130,106 @@ func (p *postgresServer) readers(ctx context.Context) (*sql.DB, error) {
 	return p.db, p.db.PingContext(ctx)
 }
 
-func (p *postgresServer) connect(ctx context.Context) (*sql.Conn, func() error, error) {
-	conn, err := p.db.Conn(ctx)
+func (p *postgresServer) connect(ctx context.Context) (connection, error) {
+	conn, err := p.pool.Acquire(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	end := func() error {
-		// A connection in an unknown state does not go back to the pool.
-		if err := conn.Raw(func(any) error { return driver.ErrBadConn }); err != nil && !errors.Is(err, driver.ErrBadConn) && !errors.Is(err, sql.ErrConnDone) {
+	return &postgresConnection{conn: conn, queue: &pgx.Batch{}}, nil
+}
+
+// postgresConnection sends what was left for later together with the next statement.
+type postgresConnection struct {
+	conn  *pgxpool.Conn
+	queue *pgx.Batch
+}
+
+func (c *postgresConnection) exec(ctx context.Context, query string, args []any) (int64, error) {
+	if c.queue.Len() == 0 {
+		tag, err := c.conn.Exec(ctx, query, args...)
+		return tag.RowsAffected(), err
+	}
+	var changed int64
+	err := c.send(ctx, query, args, func(results pgx.BatchResults) error {
+		tag, err := results.Exec()
+		changed = tag.RowsAffected()
+		return err
+	})
+	return changed, err
+}
+
+func (c *postgresConnection) each(ctx context.Context, query string, args []any, scan func(row) error) error {
+	if c.queue.Len() == 0 {
+		rows, err := c.conn.Query(ctx, query, args...)
+		if err != nil {
 			return err
 		}
+		return collectPgx(rows, scan)
+	}
+	return c.send(ctx, query, args, func(results pgx.BatchResults) error {
+		rows, err := results.Query()
+		if err != nil {
+			return err
+		}
+		return collectPgx(rows, scan)
+	})
+}
+
+func collectPgx(rows pgx.Rows, scan func(row) error) error {
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func (c *postgresConnection) later(_ context.Context, query string, args []any) error {
+	c.queue.Queue(query, args...)
+	return nil
+}
+
+func (c *postgresConnection) flush(ctx context.Context) error {
+	if c.queue.Len() == 0 {
 		return nil
 	}
-	return conn, end, nil
+	return c.send(ctx, "", nil, nil)
+}
+
+// send sends the queue and one statement behind it, whose result last takes; nil sends the queue alone.
+func (c *postgresConnection) send(ctx context.Context, query string, args []any, last func(pgx.BatchResults) error) error {
+	queue, waiting := c.queue, c.queue.Len()
+	c.queue = &pgx.Batch{}
+	if last != nil {
+		queue.Queue(query, args...)
+	}
+	results := c.conn.SendBatch(ctx, queue)
+	var err error
+	for range waiting {
+		if _, err = results.Exec(); err != nil {
+			break
+		}
+	}
+	if err == nil && last != nil {
+		err = last(results)
+	}
+	// Closing says the first error again, or the one of a result that was not read to its end.
+	if closing := results.Close(); err == nil {
+		err = closing
+	}
+	return err
+}
+
+func (c *postgresConnection) drop() { c.queue = &pgx.Batch{} }
+
+// end closes the connection: it may be in the midst of anything, and does not go back to the pool.
+func (c *postgresConnection) end() error {
+	ctx, cancel := context.WithTimeout(context.Background(), rollbackTime)
+	defer cancel()
+	// Closing one that is broken fails, and it is gone all the same.
+	_ = c.conn.Hijack().Close(ctx)
+	return nil
 }
 
 func (p *postgresServer) lanes() int { return postgresLanes }

@@ -59,7 +59,7 @@ func restoreStatus(ctx context.Context, s *session, ordinal int64) error {
 		return err
 	}
 	status := statusAfter(kind)
-	_, err = s.exec(ctx, `UPDATE licences SET status = $1, status_at = $2,
+	err = s.later(ctx, `UPDATE licences SET status = $1, status_at = $2,
 		replaced_by = CASE WHEN $1 = $3 THEN replaced_by ELSE '' END WHERE ordinal = $4 AND status <> $1`,
 		int(status), at, int(issuing.Superseded), ordinal)
 	return err
@@ -77,7 +77,7 @@ func (db *DB) Refused(ctx context.Context, limit int) ([]issuing.RefusedStep, er
 		return nil, say("list what was refused", err)
 	}
 	var refused []issuing.RefusedStep
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		var one issuing.RefusedStep
 		var at int64
 		if err := r.Scan(&one.Number, &one.Issuer, &one.Status, &one.Kind, &one.Rule, &at, &one.Actor, &one.Successor); err != nil {

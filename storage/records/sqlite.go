@@ -72,18 +72,72 @@ func (f *sqliteFile) readers(ctx context.Context) (*sql.DB, error) {
 	return readers, nil
 }
 
-func (f *sqliteFile) connect(ctx context.Context) (*sql.Conn, func() error, error) {
+func (f *sqliteFile) connect(ctx context.Context) (connection, error) {
 	pool, err := sql.Open("sqlite", dsn(f.path, "rw"))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	pool.SetMaxOpenConns(1)
 	conn, err := pool.Conn(ctx)
 	if err != nil {
-		return nil, nil, errors.Join(err, pool.Close())
+		return nil, errors.Join(err, pool.Close())
 	}
-	return conn, func() error { return errors.Join(conn.Close(), pool.Close()) }, nil
+	return &sqliteConnection{pool: pool, conn: conn, prepared: map[string]*sql.Stmt{}}, nil
 }
+
+// sqliteConnection is the one connection that writes. Nothing is left for later: there is no way to spare.
+type sqliteConnection struct {
+	pool     *sql.DB
+	conn     *sql.Conn
+	prepared map[string]*sql.Stmt
+}
+
+func (c *sqliteConnection) statement(ctx context.Context, query string) (*sql.Stmt, error) {
+	if stmt, ok := c.prepared[query]; ok {
+		return stmt, nil
+	}
+	stmt, err := c.conn.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	c.prepared[query] = stmt
+	return stmt, nil
+}
+
+func (c *sqliteConnection) exec(ctx context.Context, query string, args []any) (int64, error) {
+	stmt, err := c.statement(ctx, query)
+	if err != nil {
+		return 0, err
+	}
+	result, err := stmt.ExecContext(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+func (c *sqliteConnection) each(ctx context.Context, query string, args []any, scan func(row) error) error {
+	stmt, err := c.statement(ctx, query)
+	if err != nil {
+		return err
+	}
+	rows, err := stmt.QueryContext(ctx, args...)
+	if err != nil {
+		return err
+	}
+	return collect(rows, scan)
+}
+
+func (c *sqliteConnection) later(ctx context.Context, query string, args []any) error {
+	_, err := c.exec(ctx, query, args)
+	return err
+}
+
+func (c *sqliteConnection) flush(context.Context) error { return nil }
+
+func (c *sqliteConnection) drop() {}
+
+func (c *sqliteConnection) end() error { return errors.Join(c.conn.Close(), c.pool.Close()) }
 
 func (f *sqliteFile) lanes() int { return 1 }
 

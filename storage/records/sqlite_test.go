@@ -60,7 +60,7 @@ func tables(t *testing.T, path string) []string {
 		t.Fatal(err)
 	}
 	var names []string
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		var n string
 		err := r.Scan(&n)
 		names = append(names, n)

@@ -103,7 +103,7 @@ func (db *DB) Bind(ctx context.Context, p issuing.Pile, number, businessID strin
 		if !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		if _, err := s.exec(ctx, `UPDATE sheets SET state = 'bound', business_id = $1 WHERE number = $2`, businessID, number); err != nil {
+		if err := s.later(ctx, `UPDATE sheets SET state = 'bound', business_id = $1 WHERE number = $2`, businessID, number); err != nil {
 			return err
 		}
 		return record(ctx, s, a)
@@ -127,7 +127,7 @@ func (db *DB) Spoil(ctx context.Context, issuer, number, reason string, at time.
 		if err := sh.state.Step(licence.SheetSpoiled); err != nil {
 			return fmt.Errorf("sheet %s: %w", number, err)
 		}
-		_, err = s.exec(ctx, `UPDATE sheets SET state = 'spoiled', reason = $1, used_at = $2 WHERE number = $3`, reason, micro(at), number)
+		err = s.later(ctx, `UPDATE sheets SET state = 'spoiled', reason = $1, used_at = $2 WHERE number = $3`, reason, micro(at), number)
 		if err != nil {
 			return err
 		}
@@ -174,7 +174,7 @@ func (db *DB) FreeCounts(ctx context.Context) (map[issuing.Pile]int, error) {
 		return nil, say("count the stock", err)
 	}
 	free := map[issuing.Pile]int{}
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		var p issuing.Pile
 		var n int
 		if err := r.Scan(&p.Issuer, &p.Type, &n); err != nil {
@@ -227,7 +227,7 @@ func (db *DB) YearTable(ctx context.Context, p issuing.Pile, year int, zone *tim
 	if kind == licence.Agency {
 		issues = &t.Outside
 	}
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		var kind string
 		var n int
 		if err := r.Scan(&kind, &n); err != nil {
@@ -253,7 +253,7 @@ func (db *DB) NotInForce(ctx context.Context) (map[uint64]issuing.Status, error)
 		return nil, say("read statuses", err)
 	}
 	ended := map[uint64]issuing.Status{}
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		var index int64
 		var status issuing.Status
 		if err := r.Scan(&index, &status); err != nil {

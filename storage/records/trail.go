@@ -15,7 +15,7 @@ import (
 
 // record writes one audit row in the transaction of what it tells of: no row, no data. It is chained later.
 func record(ctx context.Context, s *session, e audit.Entry) error {
-	_, err := s.exec(ctx, insertAudit, auditArgs(e)...)
+	err := s.later(ctx, insertAudit, auditArgs(e)...)
 	return err
 }
 
@@ -51,7 +51,7 @@ type auditRow struct {
 	ordinal int64
 }
 
-func scanAudit(r *sql.Rows) (auditRow, error) {
+func scanAudit(r row) (auditRow, error) {
 	var row auditRow
 	var sequence sql.NullInt64
 	var hash []byte
@@ -83,7 +83,7 @@ func (db *DB) OfLicence(ctx context.Context, licenceID string) ([]audit.Link, er
 		return nil, say("read the trail", err)
 	}
 	var links []audit.Link
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		row, err := scanAudit(r)
 		links = append(links, row.Link)
 		return err
@@ -156,7 +156,7 @@ func sealSome(ctx context.Context, s *session) (head [32]byte, n int, err error)
 		}
 	}
 	var unsealed []auditRow
-	err = s.each(ctx, auditColumns+`WHERE sequence IS NULL ORDER BY ordinal LIMIT $1`, []any{sealGroup}, func(r *sql.Rows) error {
+	err = s.each(ctx, auditColumns+`WHERE sequence IS NULL ORDER BY ordinal LIMIT $1`, []any{sealGroup}, func(r row) error {
 		row, err := scanAudit(r)
 		unsealed = append(unsealed, row)
 		return err
@@ -166,12 +166,13 @@ func sealSome(ctx context.Context, s *session) (head [32]byte, n int, err error)
 	}
 	for _, row := range unsealed {
 		sequence++
-		head = chained(head, row.Entry)
-		if _, err := s.exec(ctx, `UPDATE audit SET sequence = $1, hash = $2 WHERE ordinal = $3`, int64(sequence), head[:], row.ordinal); err != nil {
+		link := chained(head, row.Entry) // a variable of its own: the statement may be sent later
+		head = link
+		if err := s.later(ctx, `UPDATE audit SET sequence = $1, hash = $2 WHERE ordinal = $3`, int64(sequence), link[:], row.ordinal); err != nil {
 			return head, 0, err
 		}
 	}
-	_, err = s.exec(ctx, `INSERT INTO installation (name, issuer, value) VALUES ('audit-head', '', $1)
+	err = s.later(ctx, `INSERT INTO installation (name, issuer, value) VALUES ('audit-head', '', $1)
 		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, append(binary.BigEndian.AppendUint64(nil, sequence), head[:]...))
 	return head, len(unsealed), err
 }
@@ -197,7 +198,7 @@ func (db *DB) CheckChain(ctx context.Context) (broken uint64, rows int, err erro
 	if err != nil {
 		return 0, 0, say("check the trail", err)
 	}
-	err = collect(found, func(r *sql.Rows) error {
+	err = collect(found, func(r row) error {
 		row, err := scanAudit(r)
 		if err != nil {
 			return err

@@ -2,7 +2,6 @@ package records
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,135 +18,6 @@ import (
 
 // maxGroup bounds how many callers share one transaction, and with it how long the first of them waits.
 const maxGroup = 64
-
-// session is the connection of one lane of the writer. Only that lane's goroutine uses it.
-type session struct {
-	conn     *sql.Conn
-	end      func() error // gives the connection back
-	sql      dialect
-	prepared map[string]*sql.Stmt
-}
-
-func (s *session) statement(ctx context.Context, query string) (*sql.Stmt, error) {
-	if stmt, ok := s.prepared[query]; ok {
-		return stmt, nil
-	}
-	stmt, err := s.conn.PrepareContext(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	s.prepared[query] = stmt
-	return stmt, nil
-}
-
-// exec returns how many rows were changed.
-func (s *session) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	var result sql.Result
-	var err error
-	if s.sql.prepared {
-		var stmt *sql.Stmt
-		if stmt, err = s.statement(ctx, query); err == nil {
-			result, err = stmt.ExecContext(ctx, args...)
-		}
-	} else {
-		result, err = s.conn.ExecContext(ctx, query, args...)
-	}
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-func (s *session) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
-	if !s.sql.prepared {
-		return s.conn.QueryContext(ctx, query, args...)
-	}
-	stmt, err := s.statement(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	return stmt.QueryContext(ctx, args...)
-}
-
-// scan reads one row into dest; sql.ErrNoRows when there is none.
-func (s *session) scan(ctx context.Context, query string, args []any, dest ...any) error {
-	rows, err := s.query(ctx, query, args)
-	if err != nil {
-		return err
-	}
-	if !rows.Next() {
-		err := errors.Join(rows.Err(), rows.Close())
-		if err == nil {
-			err = sql.ErrNoRows
-		}
-		return err
-	}
-	if err := rows.Scan(dest...); err != nil {
-		return errors.Join(err, rows.Close())
-	}
-	return rows.Close()
-}
-
-// each calls scan for every row.
-func (s *session) each(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) error {
-	rows, err := s.query(ctx, query, args)
-	if err != nil {
-		return err
-	}
-	return collect(rows, scan)
-}
-
-func collect(rows *sql.Rows, scan func(*sql.Rows) error) error {
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return errors.Join(err, rows.Close())
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return errors.Join(err, rows.Close())
-	}
-	return rows.Close()
-}
-
-// insert puts many rows with few statements: groups of powers of two, so that few texts need to be prepared. head is
-// "INSERT INTO t (a, b)", tail may be an ON CONFLICT clause; all rows have the same length.
-func (s *session) insert(ctx context.Context, head, tail string, rows [][]any) error {
-	for len(rows) > 0 {
-		n := 64
-		for n > len(rows) {
-			n /= 2
-		}
-		args := make([]any, 0, n*len(rows[0]))
-		for _, r := range rows[:n] {
-			args = append(args, r...)
-		}
-		if _, err := s.exec(ctx, head+values(n, len(rows[0]))+tail, args...); err != nil {
-			return err
-		}
-		rows = rows[n:]
-	}
-	return nil
-}
-
-func values(rows, columns int) string {
-	var b strings.Builder
-	b.WriteString(" VALUES ")
-	for i := range rows {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		for j := range columns {
-			if j == 0 {
-				b.WriteByte('(')
-			} else {
-				b.WriteByte(',')
-			}
-			fmt.Fprintf(&b, "$%d", i*columns+j+1)
-		}
-		b.WriteByte(')')
-	}
-	return b.String()
-}
 
 // Lives of a job: whoever moves it away from waiting decides whether it runs.
 const (
@@ -195,11 +65,11 @@ func newWriter(ctx context.Context, e engine, commit func(func() error) error) (
 }
 
 func (w *writer) connect(ctx context.Context) (*session, error) {
-	conn, end, err := w.engine.connect(ctx)
+	c, err := w.engine.connect(ctx)
 	if err != nil {
 		return nil, say("open for writing", err)
 	}
-	return &session{conn: conn, end: end, sql: w.engine.dialect(), prepared: map[string]*sql.Stmt{}}, nil
+	return &session{connection: c, sql: w.engine.dialect()}, nil
 }
 
 // do hands a change in and waits for its commit. Cancelling ctx gives up a change that has not begun; one that has
@@ -335,7 +205,7 @@ func (w *writer) attempt(session **session, group []*job, run func(ctx context.C
 	ctx, cancel := context.WithTimeout(context.Background(), transactionTime)
 	defer cancel()
 	s := *session
-	if _, err := s.exec(ctx, s.sql.begin); err != nil {
+	if err := s.later(ctx, s.sql.begin); err != nil {
 		return false, w.lost(session, "begin", err)
 	}
 	for _, j := range group {
@@ -344,11 +214,12 @@ func (w *writer) attempt(session **session, group []*job, run func(ctx context.C
 			return false, w.lost(session, "write", err)
 		}
 		if !stands {
-			if _, err := s.exec(ctx, "ROLLBACK"); err != nil {
-				return false, w.lost(session, "write", errors.Join(j.err, err))
-			}
-			return false, nil
+			return false, w.undo(ctx, session, j.err)
 		}
+	}
+	// What was left for later may still fail. It is no part of the commit, whose failure leaves everything uncertain.
+	if err := s.flush(ctx); err != nil {
+		return false, w.undo(ctx, session, err)
 	}
 	err := w.commit(func() error {
 		_, err := s.exec(ctx, "COMMIT")
@@ -358,6 +229,16 @@ func (w *writer) attempt(session **session, group []*job, run func(ctx context.C
 		return false, w.lost(session, "commit", err)
 	}
 	return true, nil
+}
+
+// undo leaves nothing of a transaction that because spoiled. The error returned is that of a connection which cannot be
+// trusted any more.
+func (w *writer) undo(ctx context.Context, session **session, because error) error {
+	(*session).drop()
+	if _, err := (*session).exec(ctx, "ROLLBACK"); err != nil {
+		return w.lost(session, "write", errors.Join(because, err))
+	}
+	return nil
 }
 
 // transactionTime bounds one transaction. A server that went away without a word must not hold its callers for ever; what
@@ -372,18 +253,21 @@ func plain(ctx context.Context, s *session, j *job) (stands bool, err error) {
 
 // inSavepoint runs a job that leaves nothing behind when it fails.
 func inSavepoint(ctx context.Context, s *session, j *job) (stands bool, err error) {
-	if _, err := s.exec(ctx, "SAVEPOINT one"); err != nil {
+	if err := s.later(ctx, "SAVEPOINT one"); err != nil {
 		return false, err
 	}
-	if j.err = j.change(ctx, s); j.err != nil {
+	if j.err = j.change(ctx, s); j.err == nil {
+		j.err = s.flush(ctx)
+	}
+	if j.err != nil {
+		s.drop()
 		// Some failures (disk full, I/O) end the whole transaction; then there is no savepoint to return to.
 		if _, err := s.exec(ctx, "ROLLBACK TO one"); err != nil {
 			return false, errors.Join(j.err, err)
 		}
 		j.err = say("write", j.err)
 	}
-	_, err = s.exec(ctx, "RELEASE one")
-	return true, err
+	return true, s.later(ctx, "RELEASE one")
 }
 
 // lost ends a transaction whose outcome is no longer certain, and connects anew: a connection after such an error is
@@ -391,6 +275,7 @@ func inSavepoint(ctx context.Context, s *session, j *job) (stands bool, err erro
 func (w *writer) lost(session **session, verb string, err error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackTime)
 	defer cancel()
+	(*session).drop()
 	if _, rollback := (*session).exec(ctx, "ROLLBACK"); rollback != nil {
 		if gone := (*session).end(); gone != nil {
 			err = errors.Join(err, gone)
