@@ -51,6 +51,14 @@ type Options struct {
 	// Commit wraps every commit of the writer, to measure it or to let it fail in tests; nil for none. An error makes
 	// all callers of that commit unsure: they ask again.
 	Commit func(commit func() error) error
+	// hear is told of every statement; tests hold them to their plans.
+	hear func(query string, args []any)
+}
+
+func (o Options) heard(query string, args []any) {
+	if o.hear != nil {
+		o.hear(query, args)
+	}
 }
 
 // DB is one installation's records. It is safe for concurrent use.
@@ -110,7 +118,7 @@ func (db *DB) open(ctx context.Context) (err error) {
 		if err := db.engine.prepare(ctx); err != nil {
 			return say("open", err)
 		}
-		if db.writer, err = newWriter(ctx, db.engine, db.options.Commit); err != nil {
+		if db.writer, err = newWriter(ctx, db.engine, db.options); err != nil {
 			return err
 		}
 	}
@@ -202,6 +210,7 @@ func (db *DB) close() error {
 
 // row and rows run a prepared query on the readers' pool.
 func (db *DB) row(ctx context.Context, query string, args ...any) *sql.Row {
+	db.options.heard(query, args)
 	if !db.sql.prepared {
 		return db.readers.QueryRowContext(ctx, query, args...)
 	}
@@ -213,6 +222,7 @@ func (db *DB) row(ctx context.Context, query string, args ...any) *sql.Row {
 }
 
 func (db *DB) rows(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	db.options.heard(query, args)
 	if !db.sql.prepared {
 		return db.readers.QueryContext(ctx, query, args...)
 	}

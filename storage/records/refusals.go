@@ -53,7 +53,10 @@ func restoreStatus(ctx context.Context, s *session, ordinal int64) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		// In force since its issue, which is its first event, as before.
 		kind = string(contract.Issued)
-		err = s.scan(ctx, `SELECT at FROM events WHERE licence = $1 ORDER BY ordinal LIMIT 1`, []any{ordinal}, &at)
+		err = s.scan(ctx, `SELECT at FROM events WHERE licence = $1 AND refusal = '' ORDER BY sequence LIMIT 1`, []any{ordinal}, &at)
+	}
+	if errors.Is(err, sql.ErrNoRows) { // all of them were refused
+		err = s.scan(ctx, `SELECT at FROM events WHERE licence = $1 AND refusal <> '' ORDER BY ordinal LIMIT 1`, []any{ordinal}, &at)
 	}
 	if err != nil {
 		return err

@@ -113,3 +113,24 @@ func collect(rows *sql.Rows, scan func(row) error) error {
 	}
 	return rows.Close()
 }
+
+// overheard tells of every statement.
+type overheard struct {
+	connection
+	hear func(query string, args []any)
+}
+
+func (o overheard) exec(ctx context.Context, query string, args []any) (int64, error) {
+	o.hear(query, args)
+	return o.connection.exec(ctx, query, args)
+}
+
+func (o overheard) each(ctx context.Context, query string, args []any, scan func(row) error) error {
+	o.hear(query, args)
+	return o.connection.each(ctx, query, args, scan)
+}
+
+func (o overheard) later(ctx context.Context, query string, args []any) error {
+	o.hear(query, args)
+	return o.connection.later(ctx, query, args)
+}

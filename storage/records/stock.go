@@ -203,21 +203,31 @@ func (db *DB) YearTable(ctx context.Context, p issuing.Pile, year int, zone *tim
 			err = say("count the year", rollback)
 		}
 	}()
-	var kind string
-	err = tx.QueryRowContext(ctx, `SELECT kind FROM organisations WHERE issuer = $1`, p.Issuer).Scan(&kind)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	ask := func(query string, args ...any) (*sql.Rows, error) {
+		db.options.heard(query, args)
+		return tx.QueryContext(ctx, query, args...)
+	}
+	one := func(query string, args []any, dest ...any) error {
+		rows, err := ask(query, args...)
+		if err != nil {
+			return err
+		}
+		return collect(rows, func(r row) error { return r.Scan(dest...) })
+	}
+	var kind string // stays empty for an issuer that nobody knows
+	if err := one(`SELECT kind FROM organisations WHERE issuer = $1`, []any{p.Issuer}, &kind); err != nil {
 		return t, say("count the year", err)
 	}
-	err = tx.QueryRowContext(ctx, `SELECT
+	err = one(`SELECT
 		COALESCE(SUM(CASE WHEN drawn_at < $2 AND (state NOT IN ('issued', 'spoiled') OR used_at >= $2) THEN 1 ELSE 0 END), 0),
 		COALESCE(SUM(CASE WHEN drawn_at >= $2 AND drawn_at < $3 THEN 1 ELSE 0 END), 0),
 		COALESCE(SUM(CASE WHEN state = 'spoiled' AND used_at >= $2 AND used_at < $3 THEN 1 ELSE 0 END), 0),
 		COALESCE(SUM(CASE WHEN drawn_at < $3 AND (state NOT IN ('issued', 'spoiled') OR used_at >= $3) THEN 1 ELSE 0 END), 0)
-		FROM sheets WHERE issuer = $1 AND type = $4`, p.Issuer, start, end, p.Type).Scan(&t.Opening, &t.Drawn, &t.Spoiled, &t.Closing)
+		FROM sheets WHERE issuer = $1 AND type = $4`, []any{p.Issuer, start, end, p.Type}, &t.Opening, &t.Drawn, &t.Spoiled, &t.Closing)
 	if err != nil {
 		return t, say("count the year", err)
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT kind, COUNT(*) FROM licences
+	rows, err := ask(`SELECT kind, COUNT(*) FROM licences
 		WHERE issuer = $1 AND type = $4 AND uses_stock = 1 AND issue_time >= $2 AND issue_time < $3 GROUP BY kind`,
 		p.Issuer, start, end, p.Type)
 	if err != nil {

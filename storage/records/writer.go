@@ -38,6 +38,7 @@ type job struct {
 type writer struct {
 	engine engine
 	commit func(commit func() error) error
+	hear   func(query string, args []any)
 	jobs   chan *job
 	lanes  sync.WaitGroup
 
@@ -48,11 +49,12 @@ type writer struct {
 	closeErr error
 }
 
-func newWriter(ctx context.Context, e engine, commit func(func() error) error) (*writer, error) {
+func newWriter(ctx context.Context, e engine, o Options) (*writer, error) {
+	commit := o.Commit
 	if commit == nil {
 		commit = func(commit func() error) error { return commit() }
 	}
-	w := &writer{engine: e, commit: commit, jobs: make(chan *job, maxGroup)}
+	w := &writer{engine: e, commit: commit, hear: o.hear, jobs: make(chan *job, maxGroup)}
 	for range e.lanes() {
 		s, err := w.connect(ctx)
 		if err != nil {
@@ -68,6 +70,9 @@ func (w *writer) connect(ctx context.Context) (*session, error) {
 	c, err := w.engine.connect(ctx)
 	if err != nil {
 		return nil, say("open for writing", err)
+	}
+	if w.hear != nil {
+		c = overheard{c, w.hear}
 	}
 	return &session{connection: c, sql: w.engine.dialect()}, nil
 }

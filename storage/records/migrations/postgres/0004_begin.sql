@@ -54,6 +54,7 @@ CREATE TABLE sheets (
     used_at     BIGINT
 );
 CREATE INDEX sheets_free ON sheets (issuer, type, number) WHERE state = 'allotted';
+CREATE INDEX sheets_of ON sheets (issuer, type, drawn_at);
 CREATE INDEX sheets_bound ON sheets (issuer, type, business_id) WHERE state = 'bound';
 
 -- The row that every commit of a licence rewrites: kept small, its contents stand apart.
@@ -87,6 +88,9 @@ CREATE TABLE licences (
 CREATE INDEX licences_unfinished ON licences (ordinal) WHERE stage IN (1, 2);
 CREATE INDEX licences_ended ON licences (ordinal) WHERE status <> 0;
 CREATE INDEX licences_successors ON licences (replaces) WHERE replaces <> '';
+CREATE INDEX licences_of ON licences (issuer, ordinal);
+CREATE INDEX licences_by_year ON licences (issuer, type, issue_time) WHERE uses_stock = 1;
+CREATE INDEX licences_parked ON licences (ordinal) WHERE stage = 4;
 
 -- What the intent fixed for ever, and what only the licence's own key opens.
 CREATE TABLE contents (
