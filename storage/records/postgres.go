@@ -146,6 +146,9 @@ type postgresConnection struct {
 
 func (c *postgresConnection) exec(ctx context.Context, query string, args []any) (int64, error) {
 	if c.queue.Len() == 0 {
+		if len(args) == 0 { // COMMIT and its like: nothing to prepare
+			args = []any{pgx.QueryExecModeSimpleProtocol}
+		}
 		tag, err := c.conn.Exec(ctx, query, args...)
 		return tag.RowsAffected(), err
 	}

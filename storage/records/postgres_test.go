@@ -2,12 +2,20 @@ package records
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/emmansun/gmsm/sm3"
 
+	"github.com/elicence/elicence/issuing"
+	"github.com/elicence/elicence/licence"
 	"github.com/elicence/elicence/storage/records/postgrestest"
 	"github.com/elicence/elicence/storage/records/recordstest"
 )
@@ -24,6 +32,9 @@ func database(dir string) string {
 // migrated is a database with tables and nothing in them, of which every test gets a copy.
 const migrated = "migrated"
 
+// service is the role that the suite works as: what it may do is what Grants says.
+const service = "elicence_service"
+
 // onPostgres is the engine in the cluster behind a socket.
 func onPostgres(socket string) recordstest.Engine {
 	return recordstest.Engine{
@@ -31,7 +42,7 @@ func onPostgres(socket string) recordstest.Engine {
 			if err := postgrestest.Create(ctx, socket, database(dir), migrated); err != nil {
 				return nil, err
 			}
-			db, err := OpenPostgres(ctx, postgrestest.URL(socket, "postgres", database(dir)), Options{ReadOnly: o.ReadOnly, KEK: o.KEK, Commit: o.Commit})
+			db, err := OpenPostgres(ctx, postgrestest.URL(socket, service, database(dir)), Options{ReadOnly: o.ReadOnly, KEK: o.KEK, Commit: o.Commit})
 			if err != nil {
 				return nil, err
 			}
@@ -65,7 +76,7 @@ func prepared(t testing.TB, settings ...string) *postgrestest.Server {
 	}
 	db, err := OpenPostgres(t.Context(), s.URL(migrated), Options{})
 	if err == nil {
-		err = db.Close()
+		err = errors.Join(db.Close(), postgrestest.Do(t.Context(), s.URL(migrated), "CREATE ROLE "+service+" LOGIN", Grants(service)))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -97,4 +108,228 @@ func mainEngine() recordstest.Engine {
 		return onPostgres(socket)
 	}
 	return onSQLite
+}
+
+// columns lists every column of every table, "table.column", with whether it may be empty.
+func columns(t *testing.T, db *sql.DB, query string) []string {
+	t.Helper()
+	rows, err := db.Query(query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	err = collect(rows, func(r row) error {
+		var table, column string
+		err := r.Scan(&table, &column)
+		if !strings.HasPrefix(table, "goose") && !strings.HasPrefix(table, "sqlite") {
+			found = append(found, table+"."+column)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(found)
+	return found
+}
+
+const postgresColumns = `SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'`
+
+// TestBothEnginesHaveTheSameTables: the number of a version means one set of tables and columns.
+func TestBothEnginesHaveTheSameTables(t *testing.T) {
+	s := prepared(t)
+	server, err := sql.Open("pgx", s.URL(migrated))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	_, path := fresh(t, Options{})
+	file, err := sql.Open("sqlite", dsn(path, "rw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	there := columns(t, server, postgresColumns)
+	here := columns(t, file, `SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'`)
+	if !slices.Equal(there, here) || len(here) < 100 {
+		t.Errorf("%d columns on the server, %d in the file:\n%v\n%v", len(there), len(here), there, here)
+	}
+	tables, issuers := map[string]bool{}, 0
+	for _, c := range there {
+		table, column, _ := strings.Cut(c, ".")
+		tables[table] = true
+		if column == "issuer" {
+			issuers++
+		}
+	}
+	if issuers != len(tables) {
+		t.Errorf("%d of %d tables carry the issuer", issuers, len(tables))
+	}
+}
+
+func TestPostgresMigrationsGoForwardAndBack(t *testing.T) {
+	ctx := t.Context()
+	s := prepared(t)
+	server, err := sql.Open("pgx", s.URL(migrated))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	p, err := (&postgresServer{}).provider(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := columns(t, server, postgresColumns)
+	if _, err := p.DownTo(ctx, 0); err != nil {
+		t.Fatal(err)
+	}
+	if left := columns(t, server, postgresColumns); len(left) > 0 {
+		t.Errorf("going back leaves %v", left)
+	}
+	var functions int
+	if err := server.QueryRow(`SELECT COUNT(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'public'`).Scan(&functions); err != nil || functions > 0 {
+		t.Errorf("going back leaves %d functions, %v", functions, err)
+	}
+	// Several processes that find old tables at once bring them forward once.
+	errs := make(chan error, 4)
+	for range cap(errs) {
+		go func() {
+			db, err := OpenPostgres(ctx, s.URL(migrated), Options{})
+			if err == nil {
+				err = db.Close()
+			}
+			errs <- err
+		}()
+	}
+	for range cap(errs) {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if after := columns(t, server, postgresColumns); !slices.Equal(after, before) {
+		t.Errorf("forward again: %v, before %v", after, before)
+	}
+	sources := p.ListSources()
+	if last := sources[len(sources)-1].Version; last != version {
+		t.Errorf("the last migration is %d, the program says %d", last, version)
+	}
+	if err := postgrestest.Do(ctx, s.URL(migrated), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, true)`); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []Options{{}, {ReadOnly: true}} {
+		if _, err := OpenPostgres(ctx, s.URL(migrated), o); !errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), "999") {
+			t.Errorf("read-only %v: tables of a newer program: %v", o.ReadOnly, err)
+		}
+	}
+}
+
+// TestTheServiceCannotRewriteHistory: neither the service's role nor the owner of the tables changes what was recorded.
+func TestTheServiceCannotRewriteHistory(t *testing.T) {
+	ctx := t.Context()
+	s := prepared(t)
+	db, err := OpenPostgres(ctx, postgrestest.URL(s.Socket(), service, migrated), Options{KEK: recordstest.KEK()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	made := recordstest.Sample(t, db, 3)
+	if _, n, err := db.Seal(ctx); n == 0 || err != nil {
+		t.Fatal(n, err)
+	}
+	events, err := db.EventsOf(ctx, made[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.MarkSequenced(ctx, []issuing.Answer{{Hash: events[0].Hash, Index: 0}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, role := range []string{service, "postgres"} {
+		for _, statement := range []string{
+			`UPDATE audit SET person = 'somebody'`, `UPDATE audit SET hash = sequence::text::bytea`, `UPDATE audit SET sequence = NULL`,
+			`DELETE FROM audit`, `TRUNCATE audit`,
+			`UPDATE events SET bytes = hash`, `UPDATE events SET log_index = 7 WHERE log_index = 0`, `DELETE FROM events`, `TRUNCATE events CASCADE`,
+			`UPDATE log_entries SET bytes = hash`, `DELETE FROM log_entries`, `TRUNCATE log_entries`,
+		} {
+			if strings.Contains(statement, "log_entries") && role == service {
+				if err := postgrestest.Do(ctx, s.URL(migrated), `INSERT INTO log_entries VALUES (0, '', 'hash', 'bytes') ON CONFLICT DO NOTHING`); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := postgrestest.Do(ctx, postgrestest.URL(s.Socket(), role, migrated), statement)
+			if err == nil || !strings.Contains(err.Error(), "42501") {
+				t.Errorf("%s: %s: %v", role, statement, err)
+			}
+		}
+	}
+	for _, statement := range []string{`DROP TABLE audit`, `ALTER TABLE audit DISABLE TRIGGER ALL`, `CREATE TABLE mine (x int)`, `DELETE FROM licences`, `DELETE FROM sheets`, `DELETE FROM organisations`} {
+		if err := postgrestest.Do(ctx, postgrestest.URL(s.Socket(), service, migrated), statement); err == nil {
+			t.Errorf("the service may %s", statement)
+		}
+	}
+	if broken, rows, err := db.CheckChain(ctx); broken != 0 || rows == 0 || err != nil {
+		t.Errorf("after all that the chain breaks at %d of %d, %v", broken, rows, err)
+	}
+	// A service that finds older tables cannot bring them forward, and says who can.
+	if err := postgrestest.Do(ctx, s.URL("postgres"), "CREATE DATABASE empty OWNER postgres"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenPostgres(ctx, postgrestest.URL(s.Socket(), service, "empty"), Options{}); !errors.Is(err, licence.ErrUnavailable) || !strings.Contains(err.Error(), "权限不足") {
+		t.Errorf("empty tables, and no right to make them: %v", err)
+	}
+}
+
+func TestPostgresAddresses(t *testing.T) {
+	s := prepared(t)
+	for what, c := range map[string]struct{ url, want string }{
+		"nonsense":             {"postgres://[", "cannot be read"},
+		"a password in it":     {"postgres://elicence:secret-word@localhost/elicence", "password"},
+		"a password as a word": {"host=localhost password=secret-word", "password"},
+		"nobody there":         {postgrestest.URL(t.TempDir(), service, migrated), "无法连接数据库"},
+		"no such database":     {postgrestest.URL(s.Socket(), service, "none"), "没有这个数据库"},
+		"no such role":         {postgrestest.URL(s.Socket(), "nobody_known", migrated), "拒绝登录"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			_, err := OpenPostgres(ctx, c.url, Options{})
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret-word") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestServerGoesAway: while births are issued the server is stopped, killed and started again. Callers get clear errors,
+// ask again, and nothing is lost or doubled.
+func TestServerGoesAway(t *testing.T) {
+	s := prepared(t)
+	recordstest.Outages(t, onPostgres(s.Socket()), 150, []func() error{
+		func() error { return errors.Join(s.Down(), s.Up(context.Background())) },
+		func() error { return errors.Join(s.Kill(), s.Up(context.Background())) },
+		func() error { return errors.Join(s.Kill(), s.Up(context.Background())) },
+		func() error { // an administrator ends every connection, wherever its transaction is
+			return postgrestest.Do(context.Background(), s.URL("postgres"), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '`+service+`'`)
+		},
+	})
+}
+
+// TestCommitsThatAreCut: the network ends in the midst of commits, so that nobody knows whether they happened.
+func TestCommitsThatAreCut(t *testing.T) {
+	s := prepared(t)
+	cut := newCutter(t, filepath.Join(s.Socket(), ".s.PGSQL.5432"))
+	e := onPostgres(s.Socket())
+	e.Open = func(ctx context.Context, dir string, o recordstest.Options) (recordstest.Records, error) {
+		if err := postgrestest.Create(ctx, s.Socket(), database(dir), migrated); err != nil {
+			return nil, err
+		}
+		return OpenPostgres(ctx, postgrestest.URL(cut.folder, service, database(dir)), Options{ReadOnly: o.ReadOnly, KEK: o.KEK, Commit: o.Commit})
+	}
+	var cuts []func() error
+	for range 12 {
+		cuts = append(cuts, cut.nextCommit)
+	}
+	recordstest.Outages(t, e, 150, cuts)
+	if n := cut.cut.Load(); n < 6 {
+		t.Errorf("only %d commits were cut", n)
+	}
 }
