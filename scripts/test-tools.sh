@@ -1,11 +1,13 @@
 #!/bin/sh
-# Installs what the tests call: PDF readers as second judges, OpenSSL as second judge of signatures, the fallback font.
+# Installs what the tests call: PDF readers as second judges, OpenSSL as second judge of signatures, the fallback font,
+# PostgreSQL.
 set -eu
-packages="poppler-utils qpdf mupdf-tools openssl fonts-hanazono libpdfbox2-java libfontbox2-java libcommons-logging-java libactivation-java default-jdk-headless gcc libc6-dev"
+packages="poppler-utils qpdf mupdf-tools openssl fonts-hanazono libpdfbox2-java libfontbox2-java libcommons-logging-java libactivation-java default-jdk-headless gcc libc6-dev postgresql-15"
 missing=""
 for p in $packages; do
 	case "$p" in
 	default-jdk-headless) command -v javac >/dev/null 2>&1 && continue ;;
+	postgresql-15) [ -x /usr/lib/postgresql/15/bin/postgres ] && continue ;;
 	gcc | libc6-dev) command -v gcc >/dev/null 2>&1 && continue ;;
 	esac
 	dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $p"
@@ -20,4 +22,11 @@ if ! $run true 2>/dev/null; then
 fi
 echo "installing$missing"
 $run apt-get update -qq
+case "$missing" in
+*postgresql*)
+	# Tests make clusters of their own: the package shall not start one.
+	$run mkdir -p /etc/postgresql-common
+	[ -e /etc/postgresql-common/createcluster.conf ] || echo "create_main_cluster = false" | $run tee /etc/postgresql-common/createcluster.conf >/dev/null
+	;;
+esac
 DEBIAN_FRONTEND=noninteractive $run apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,7 +43,7 @@ func onPostgres(socket string) recordstest.Engine {
 			if err := postgrestest.Create(ctx, socket, database(dir), migrated); err != nil {
 				return nil, err
 			}
-			db, err := OpenPostgres(ctx, postgrestest.URL(socket, service, database(dir)), Options{ReadOnly: o.ReadOnly, KEK: o.KEK, Commit: o.Commit})
+			db, err := OpenPostgres(ctx, postgrestest.URL(socket, service, database(dir))+" idle_in_transaction_session_timeout=2000", Options{ReadOnly: o.ReadOnly, KEK: o.KEK, Commit: o.Commit})
 			if err != nil {
 				return nil, err
 			}
@@ -332,4 +333,49 @@ func TestCommitsThatAreCut(t *testing.T) {
 	if n := cut.cut.Load(); n < 6 {
 		t.Errorf("only %d commits were cut", n)
 	}
+}
+
+// TestFailover: the primary dies with births in work, and its synchronous standby takes over. What was answered is there.
+func TestFailover(t *testing.T) {
+	ctx := t.Context()
+	s := prepared(t)
+	standby, err := s.Standby(ctx, "second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := standby.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := postgrestest.Do(ctx, s.URL("postgres"), "ALTER SYSTEM SET synchronous_standby_names = 'second'", "SELECT pg_reload_conf()"); err != nil {
+		t.Fatal(err)
+	}
+	e := onPostgres(s.Socket())
+	var promoted atomic.Bool
+	e.Open = func(ctx context.Context, dir string, o recordstest.Options) (recordstest.Records, error) {
+		if !promoted.Load() {
+			if err := postgrestest.Create(ctx, s.Socket(), database(dir), migrated); err != nil {
+				return nil, err
+			}
+		}
+		// Whichever of the two takes writes.
+		url := fmt.Sprintf("host=%s,%s port=5432,5432 user=%s dbname=%s sslmode=disable target_session_attrs=read-write", s.Socket(), standby.Socket(), service, database(dir))
+		return OpenPostgres(ctx, url, Options{ReadOnly: o.ReadOnly, KEK: o.KEK, Commit: o.Commit})
+	}
+	recordstest.Outages(t, e, 100, []func() error{
+		func() error {
+			err := errors.Join(s.Kill(), standby.Promote(context.Background()))
+			promoted.Store(true)
+			return err
+		},
+	})
+}
+
+// TestFrozenProcesses: processes are stopped in the midst of transactions, others go on without them, and those that wake
+// find that the world has moved.
+func TestFrozenProcesses(t *testing.T) {
+	s := prepared(t)
+	t.Setenv(socketVariable, s.Socket())
+	recordstest.Frozen(t, onPostgres(s.Socket()), 150, 3)
 }

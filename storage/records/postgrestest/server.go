@@ -58,6 +58,28 @@ func Start(ctx context.Context, settings ...string) (*Server, error) {
 
 const superuser = "postgres"
 
+// Standby makes and starts a server that follows this one, under a name that synchronous_standby_names can have. settings
+// are as those of Start.
+func (s *Server) Standby(ctx context.Context, name string, settings ...string) (*Server, error) {
+	follower, err := prepare(settings)
+	if err != nil {
+		return nil, err
+	}
+	copied := follower.command(ctx, "pg_basebackup", "-d", s.URL("postgres")+" application_name="+name, "-D", follower.data(), "-R", "-X", "stream", "-c", "fast", "--no-sync")
+	if out, err := copied.CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("pg_basebackup: %w: %s", err, out), os.RemoveAll(follower.dir))
+	}
+	if err := follower.Up(ctx); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(follower.dir))
+	}
+	return follower, nil
+}
+
+// Promote makes a standby the primary.
+func (s *Server) Promote(ctx context.Context) error {
+	return Do(ctx, s.URL("postgres"), "SELECT pg_promote()")
+}
+
 func prepare(settings []string) (*Server, error) {
 	bin, err := binaries()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -68,6 +69,10 @@ func child(e Engine, dir string, births int) error {
 		}
 		fmt.Println(id)
 	}
+	tries := 1
+	if e.Locked == nil {
+		tries = 20
+	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	errs := make(chan error, 9)
@@ -78,7 +83,8 @@ func child(e Engine, dir string, births int) error {
 				if n >= births {
 					return
 				}
-				l, err := issue(ctx, r, beginning(witness{}, kek, fmt.Sprint("B", n), start), 1)
+				// Where several processes issue, each asks again when another one had its hands on the birth.
+				l, err := issue(ctx, r, beginning(witness{}, kek, fmt.Sprint("B", n), start), tries)
 				if err != nil {
 					errs <- err
 					return
@@ -139,8 +145,56 @@ func Kill(t *testing.T, e Engine, births, kills int) {
 	t.Logf("%d of %d processes killed", killed, kills)
 }
 
-// run starts a child and kills it after so many lines, 0 for never; it reports whether it was killed.
-func run(t *testing.T, dir string, births, lines int) bool {
+// Frozen runs two processes with one batch, and stops one of them again and again in the midst of it, for longer than its
+// transactions may last. The other goes on, and in the end every birth is there once.
+func Frozen(t *testing.T, e Engine, births, freezes int) {
+	s := newScene(t, e, births+7)
+	s.close()
+	var children []*exec.Cmd
+	for range 2 {
+		c := process(t, s.dir, births)
+		c.Stderr = os.Stderr
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		children = append(children, c)
+	}
+	s.open(Options{})
+	count := func() int {
+		t.Helper()
+		counts, err := s.r.Counts(s.ctx())
+		s.must(err)
+		return counts.ByStage[issuing.StageIssued]
+	}
+	frozen := 0
+	for i := range freezes {
+		c := children[i%2]
+		if c.Process.Signal(syscall.SIGSTOP) != nil {
+			break // it is done
+		}
+		frozen++
+		// The other one gets on: what the frozen one holds is given free in time.
+		for deadline, before := time.Now().Add(time.Minute), count(); count() < min(before+births/5, births); {
+			if time.Now().After(deadline) {
+				t.Fatalf("a frozen process holds up everybody at %d births", count())
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		s.must(c.Process.Signal(syscall.SIGCONT))
+	}
+	for _, c := range children {
+		if err := c.Wait(); err != nil {
+			t.Errorf("a process that was frozen: %v", err)
+		}
+	}
+	if frozen == 0 {
+		t.Error("no process was frozen: the test proves nothing")
+	}
+	s.check(births)
+}
+
+// process is a child that issues births and has not begun.
+func process(t *testing.T, dir string, births int) *exec.Cmd {
 	t.Helper()
 	program, err := os.Executable()
 	if err != nil {
@@ -148,6 +202,13 @@ func run(t *testing.T, dir string, births, lines int) bool {
 	}
 	c := exec.Command(program)
 	c.Env = append(os.Environ(), childFolder+"="+dir, childBirths+"="+strconv.Itoa(births))
+	return c
+}
+
+// run starts a child and kills it after so many lines, 0 for never; it reports whether it was killed.
+func run(t *testing.T, dir string, births, lines int) bool {
+	t.Helper()
+	c := process(t, dir, births)
 	c.Stderr = os.Stderr
 	out, err := c.StdoutPipe()
 	if err != nil {
