@@ -37,7 +37,7 @@ const (
 const (
 	// postgresLanes is how many transactions of one process run side by side. While one waits for the disk, or for the
 	// counters of an issuer, the others get on.
-	postgresLanes = 4
+	postgresLanes = 2
 	// poolConnections is for lanes and readers together.
 	poolConnections = 16
 )
@@ -68,6 +68,10 @@ func OpenPostgres(ctx context.Context, url string, o Options) (*DB, error) {
 	set("idle_in_transaction_session_timeout", idleInTransaction)
 	set("lock_timeout", waitForLock)
 	set("default_transaction_isolation", "read committed")
+	// Every question has an index. A plan that was made while a table was empty would read it all for as long as the
+	// connection lives.
+	set("enable_seqscan", "off")
+	set("jit", "off") // what looks dear by that setting is not worth compiling
 	if c.ConnConfig.ConnectTimeout == 0 {
 		c.ConnConfig.ConnectTimeout = 10 * time.Second
 	}

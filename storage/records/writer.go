@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"strings"
 	"sync"
@@ -34,12 +35,59 @@ type job struct {
 	done   chan struct{}
 }
 
-// writer changes the records, in as many lanes as the engine has: each is a goroutine with a connection of its own.
+// lane is where one goroutine of the writer takes its jobs from: those of its own issuers, and those that any lane may
+// take. A channel that is closed becomes nil.
+type lane struct {
+	own, shared <-chan *job
+}
+
+// next waits for a job; nil when there will be none.
+func (l *lane) next() *job {
+	for l.own != nil || l.shared != nil {
+		select {
+		case j, open := <-l.own:
+			if open {
+				return j
+			}
+			l.own = nil
+		case j, open := <-l.shared:
+			if open {
+				return j
+			}
+			l.shared = nil
+		}
+	}
+	return nil
+}
+
+// waiting returns a job that waits already, nil if none does.
+func (l *lane) waiting() *job {
+	for {
+		select {
+		case j, open := <-l.own:
+			if open {
+				return j
+			}
+			l.own = nil
+		case j, open := <-l.shared:
+			if open {
+				return j
+			}
+			l.shared = nil
+		default:
+			return nil
+		}
+	}
+}
+
+// writer changes the records, in as many lanes as the engine has: each is a goroutine with a connection of its own. What
+// takes an issuer's counters goes to one lane, so that lanes do not wait for each other.
 type writer struct {
 	engine engine
 	commit func(commit func() error) error
 	hear   func(query string, args []any)
-	jobs   chan *job
+	jobs   chan *job   // for any lane
+	own    []chan *job // for one lane each
 	lanes  sync.WaitGroup
 
 	closing sync.RWMutex // held for reading while a job is handed in
@@ -60,8 +108,10 @@ func newWriter(ctx context.Context, e engine, o Options) (*writer, error) {
 		if err != nil {
 			return nil, errors.Join(err, w.close())
 		}
+		own := make(chan *job, maxGroup)
+		w.own = append(w.own, own)
 		w.lanes.Add(1)
-		go w.run(s)
+		go w.run(s, &lane{own: own, shared: w.jobs})
 	}
 	return w, nil
 }
@@ -89,8 +139,12 @@ func (w *writer) do(ctx context.Context, issuer string, change func(ctx context.
 		w.closing.RUnlock()
 		return ErrClosed
 	}
+	jobs := w.jobs
+	if issuer != "" {
+		jobs = w.own[crc32.ChecksumIEEE([]byte(issuer))%uint32(len(w.own))]
+	}
 	select {
-	case w.jobs <- j:
+	case jobs <- j:
 		w.closing.RUnlock()
 	case <-ctx.Done():
 		w.closing.RUnlock()
@@ -117,14 +171,17 @@ func (w *writer) close() error {
 	w.closed = true
 	w.closing.Unlock()
 	close(w.jobs)
+	for _, own := range w.own {
+		close(own)
+	}
 	w.lanes.Wait()
 	return w.closeErr
 }
 
-func (w *writer) run(s *session) {
+func (w *writer) run(s *session, l *lane) {
 	defer w.lanes.Done()
-	for first := range w.jobs {
-		group := w.gather(first)
+	for first := l.next(); first != nil; first = l.next() {
+		group := gather(first, l)
 		for try := 1; len(group) > 0; try++ {
 			// Of several transactions that take the counters of several issuers, all take them in this order.
 			slices.SortStableFunc(group, func(a, b *job) int { return strings.Compare(a.issuer, b.issuer) })
@@ -162,24 +219,17 @@ func (w *writer) answer(session **session, group []*job, again bool) (later []*j
 }
 
 // gather takes whoever waits already. Nobody is waited for: while one group commits, the next one comes together.
-func (w *writer) gather(first *job) []*job {
+func gather(first *job, l *lane) []*job {
 	var group []*job
-	for j, open := first, true; ; {
-		if open && j.state.CompareAndSwap(waiting, taken) {
+	for j := first; j != nil; j = l.waiting() {
+		if j.state.CompareAndSwap(waiting, taken) {
 			group = append(group, j)
 		}
 		if len(group) == maxGroup {
-			return group
-		}
-		select {
-		case j, open = <-w.jobs:
-			if !open {
-				return group
-			}
-		default:
-			return group
+			break
 		}
 	}
+	return group
 }
 
 // transact runs one group and answers every job of it. A job's own error spoils only that job. The error returned is
