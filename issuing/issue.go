@@ -62,6 +62,15 @@ func (s *Service) Issue(ctx context.Context, a licence.Approved, who audit.Entry
 		}
 		defer release()
 		number := l.Number
+		if l, err = s.left(ctx, l); err != nil {
+			return Issued{}, fmt.Errorf("licence %s: %w", number, err)
+		}
+		if l.Stage == StageIssued {
+			return Issued{Licence: l}, nil
+		}
+		if l.Stage == StageParked {
+			return Issued{}, parked(l)
+		}
 		if l, err = s.records.Claim(ctx, l.ID, s.entry(who, "resume", l.ID)); err != nil {
 			return Issued{}, fmt.Errorf("licence %s: %w", number, err)
 		}
@@ -69,7 +78,7 @@ func (s *Service) Issue(ctx context.Context, a licence.Approved, who audit.Entry
 	l, err = s.finish(ctx, l, who)
 	if errors.Is(err, ErrFenced) {
 		// Another process has it. If it is done there, the caller has an answer.
-		if now, read := s.records.ByID(ctx, l.ID); read == nil && now.Stage == StageIssued {
+		if now, read := s.left(ctx, l); read == nil && now.Stage == StageIssued {
 			return Issued{Licence: now}, nil
 		}
 	}
@@ -77,6 +86,40 @@ func (s *Service) Issue(ctx context.Context, a licence.Approved, who audit.Entry
 		return Issued{}, fmt.Errorf("licence %s keeps its number and can be finished later: %w", l.Number, err)
 	}
 	return Issued{Licence: l, Fresh: fresh}, nil
+}
+
+const (
+	// glance is how often somebody looks whether another process is done.
+	glance = 20 * time.Millisecond
+	// standstill is how long a licence must not have moved before it is taken from the process that has it. A birth takes
+	// milliseconds; but for the caller who asks again after a crash it is a wait.
+	standstill = time.Second
+)
+
+// left waits while another process gets on with a licence, and returns it as it is when it has come to its end or to a
+// standstill. Where one process issues nobody else gets on.
+func (s *Service) left(ctx context.Context, l Licence) (Licence, error) {
+	if s.config.Patience == 0 {
+		return s.records.ByID(ctx, l.ID)
+	}
+	tick := time.NewTicker(glance)
+	defer tick.Stop()
+	for moved := time.Now(); time.Since(moved) < min(standstill, s.config.Patience); {
+		now, err := s.records.ByID(ctx, l.ID)
+		if err != nil || now.Stage == StageIssued || now.Stage == StageParked {
+			return now, err
+		}
+		if now.Stage != l.Stage || now.Epoch != l.Epoch {
+			moved = time.Now()
+		}
+		l = now
+		select {
+		case <-ctx.Done():
+			return l, ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return l, nil
 }
 
 // answered finds the licence that an exchange or replacement has been answered with. Begin would find it, too, but not

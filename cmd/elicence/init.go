@@ -21,6 +21,7 @@ import (
 	"github.com/elicence/elicence/licence"
 	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/signer/purpose"
+	"github.com/elicence/elicence/storage/records"
 )
 
 const (
@@ -140,15 +141,20 @@ func (a *app) build(ctx context.Context, s scheme) error {
 	if _, err := i.types.Types(); err != nil {
 		return err
 	}
-	if err := i.openStores(ctx, false); err != nil {
+	taken := &failure{code: exitNo, cause: errors.New("the database has an installation already, or the beginnings of one"),
+		do: "给出空数据库 · name an empty database with --records"}
+	err = i.openStores(ctx, false)
+	if errors.Is(err, records.ErrSealed) {
+		return taken // by another wrapping key than the one that was just made
+	}
+	if err != nil {
 		return err
 	}
 	defer i.close()
 	if there, err := i.db.Organisations(ctx); err != nil {
 		return err
 	} else if len(there) > 0 {
-		return &failure{code: exitNo, cause: fmt.Errorf("the database has an installation already, of %d organisations, or the beginnings of one", len(there)),
-			do: "给出空数据库 · name an empty database with --records"}
+		return taken
 	}
 	if err := i.buildRecords(ctx, s); err != nil {
 		return err

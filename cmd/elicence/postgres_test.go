@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/elicence/elicence/storage/records/postgrestest"
+)
+
+// onServer makes an installation whose records are in a database of a server that the test alone uses.
+func onServer(t *testing.T) (data string, server *postgrestest.Server) {
+	t.Helper()
+	server, err := postgrestest.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := server.Create(t.Context(), "elicence"); err != nil {
+		t.Fatal(err)
+	}
+	data = filepath.Join(t.TempDir(), "data")
+	a := appAt(data, aMinuteAgo, io.Discard, io.Discard)
+	a.recordsURL = server.URL("elicence")
+	if err := a.initialise(context.Background(), smallScheme()); err != nil {
+		t.Fatal(err)
+	}
+	return data, server
+}
+
+// Three processes have the same births to issue, on one database. One is killed on the way, the server is restarted under
+// the others: in the end every birth has one licence and one number, whoever made it, and what a caller was told stands.
+func TestSeveralProcessesIssueTheSameBirths(t *testing.T) {
+	t.Parallel()
+	data, server := onServer(t)
+	folder := t.TempDir()
+	file := filepath.Join(folder, "births.jsonl")
+	s := smallScheme()
+	const count = 120
+	if err := writeBirths(file, 1, count, s.hospitals[0].Code); err != nil {
+		t.Fatal(err)
+	}
+	type process struct {
+		*exec.Cmd
+		said   bytes.Buffer
+		report string
+	}
+	var all []*process
+	for n := range 3 {
+		p := &process{report: filepath.Join(folder, "report-"+strconv.Itoa(n))}
+		p.Cmd = exec.Command("elicence", "issue", "--data", data, "--births", file, "--report", p.report, "--workers", "6")
+		p.Stdout, p.Stderr = &p.said, &p.said
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	waitFor(t, func() bool { return answered(all[0].report) >= 10 })
+	if err := all[0].Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return answered(all[1].report) >= count/2 })
+	for _, p := range all {
+		err := p.Wait()
+		if p == all[0] {
+			continue
+		}
+		if err != nil || !strings.Contains(p.said.String(), "refused 0") {
+			t.Errorf("a process beside one that was killed: %v: %s", err, p.said.String())
+		}
+	}
+	numbers := map[string]string{}
+	for _, p := range all {
+		remember(t, numbers, p.report)
+	}
+	if len(numbers) != count {
+		t.Fatalf("%d births were answered, want %d", len(numbers), count)
+	}
+	whole(t, data, numbers, s.agencies[0].Code)
+
+	// A command while the server is away says so, and consumes nothing.
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	away := call(t.Context(), data, systemClock, "issue", "--births", file)
+	if away.code != exitUnavailable || !strings.Contains(away.stderr, "无法连接数据库") {
+		t.Errorf("without a server: exit %d: %s", away.code, away.stderr)
+	}
+	if err := server.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if c := call(t.Context(), data, systemClock, "ledger", "audit"); c.code != exitYes {
+		t.Errorf("afterwards: exit %d: %s%s", c.code, c.stdout, c.stderr)
+	}
+	// The beginnings of another installation find no room in it.
+	other := appAt(filepath.Join(folder, "other"), systemClock, io.Discard, io.Discard)
+	other.recordsURL = server.URL("elicence")
+	if err := other.initialise(t.Context(), smallScheme()); err == nil || !strings.Contains(err.Error(), "has an installation already") {
+		t.Errorf("a second installation in one database: %v", err)
+	}
+}
+
+// waitFor waits until another process has made a condition true.
+func waitFor(t *testing.T, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); !condition(); {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not come to that")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
