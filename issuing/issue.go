@@ -89,8 +89,10 @@ func (s *Service) Issue(ctx context.Context, a licence.Approved, who audit.Entry
 }
 
 const (
-	// glance is how often somebody looks whether another process is done.
-	glance = 20 * time.Millisecond
+	// glance is the first pause before somebody looks whether another process is done; each is twice the one before, up to
+	// longGlance.
+	glance     = 10 * time.Millisecond
+	longGlance = 300 * time.Millisecond
 	// standstill is how long a licence must not have moved before it is taken from the process that has it. A birth takes
 	// milliseconds; but for the caller who asks again after a crash it is a wait.
 	standstill = time.Second
@@ -102,8 +104,7 @@ func (s *Service) left(ctx context.Context, l Licence) (Licence, error) {
 	if s.config.Patience == 0 {
 		return s.records.ByID(ctx, l.ID)
 	}
-	tick := time.NewTicker(glance)
-	defer tick.Stop()
+	pause := glance
 	for moved := time.Now(); time.Since(moved) < min(standstill, s.config.Patience); {
 		now, err := s.records.ByID(ctx, l.ID)
 		if err != nil || now.Stage == StageIssued || now.Stage == StageParked {
@@ -116,7 +117,8 @@ func (s *Service) left(ctx context.Context, l Licence) (Licence, error) {
 		select {
 		case <-ctx.Done():
 			return l, ctx.Err()
-		case <-tick.C:
+		case <-time.After(pause):
+			pause = min(2*pause, longGlance)
 		}
 	}
 	return l, nil
