@@ -22,6 +22,8 @@ func Message(f purpose.Form, n int) []byte {
 		return sigStructure(purpose.AADCredential, n)
 	case purpose.Event:
 		return sigStructure(purpose.AADEvent, n)
+	case purpose.Delivery:
+		return sigStructure(purpose.AADDelivery, n)
 	case purpose.Checkpoint:
 		return []byte(body)
 	case purpose.Cosignature:

@@ -29,6 +29,7 @@ const (
 	CMSAttributes Form = "cms-attributes" // DER SET OF Attribute of a CMS SignerInfo (RFC 5652, 5.4)
 	Credential    Form = "credential"     // COSE Sig_structure (RFC 9052, 4.4) with external_aad AADCredential
 	Event         Form = "event"          // the same with AADEvent
+	Delivery      Form = "delivery"       // the same with AADDelivery
 	Checkpoint    Form = "checkpoint"     // body of a log checkpoint (C2SP tlog-checkpoint)
 	Cosignature   Form = "cosignature"    // "cosignature/v1", time line and checkpoint body (C2SP tlog-cosignature)
 	Status        Form = "status"         // StatusPrefix and JSON
@@ -41,6 +42,7 @@ const (
 const (
 	AADCredential     = "elicence/credential/1"
 	AADEvent          = "elicence/event/1"
+	AADDelivery       = "elicence/delivery/1"
 	StatusPrefix      = "elicence/status/1\n"
 	TrustPrefix       = "elicence/trust/1\n"
 	CosignaturePrefix = "cosignature/v1\n"
@@ -48,7 +50,7 @@ const (
 
 // AllForms returns every form, in a fixed order.
 func AllForms() []Form {
-	return []Form{CMSAttributes, Credential, Event, Checkpoint, Cosignature, Status, Trust, Certificate, Revocations}
+	return []Form{CMSAttributes, Credential, Event, Delivery, Checkpoint, Cosignature, Status, Trust, Certificate, Revocations}
 }
 
 // Purpose is what one key is for.
@@ -76,7 +78,7 @@ func (p Purpose) Forms() []Form {
 	case Documents:
 		return []Form{CMSAttributes, Credential}
 	case Events:
-		return []Form{Event}
+		return []Form{Event, Delivery}
 	case Checkpoints:
 		return []Form{Checkpoint, Cosignature}
 	case StatusLists:
@@ -112,6 +114,8 @@ func Check(f Form, message []byte) error {
 		why = checkSigStructure(message, AADCredential)
 	case Event:
 		why = checkSigStructure(message, AADEvent)
+	case Delivery:
+		why = checkSigStructure(message, AADDelivery)
 	case Checkpoint:
 		why = checkCheckpoint(message)
 	case Cosignature:

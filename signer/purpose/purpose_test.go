@@ -107,7 +107,7 @@ func TestDigestsHaveNoForm(t *testing.T) {
 
 func TestSigStructuresAreThoseOfCose(t *testing.T) {
 	for _, size := range []int{1, 23, 24, 256, 70000} {
-		for f, aad := range map[purpose.Form]string{purpose.Credential: purpose.AADCredential, purpose.Event: purpose.AADEvent} {
+		for f, aad := range map[purpose.Form]string{purpose.Credential: purpose.AADCredential, purpose.Event: purpose.AADEvent, purpose.Delivery: purpose.AADDelivery} {
 			m, err := cose.ToBeSigned(cose.Protected{Type: "x"}, aad, make([]byte, size))
 			if err != nil {
 				t.Fatal(err)
