@@ -280,7 +280,11 @@ func (db *DB) CommitIssued(ctx context.Context, id string, epoch int64, c issuin
 		if _, err := insertEvent(ctx, s, ordinal, issuer, c.Event); err != nil {
 			return 0, err
 		}
-		if err := insertDeliveries(ctx, s, ordinal, issuer, c.Deliveries); err != nil {
+		deliveries, err := heldForPaper(ctx, s, ordinal, c.Deliveries)
+		if err != nil {
+			return 0, err
+		}
+		if err := insertDeliveries(ctx, s, ordinal, issuer, c.Event, deliveries); err != nil {
 			return 0, err
 		}
 		newest := micro(c.Event.At)

@@ -34,14 +34,6 @@ func insertEvent(ctx context.Context, s *session, ordinal int64, issuer string, 
 	return event, err
 }
 
-func insertDeliveries(ctx context.Context, s *session, ordinal int64, issuer string, deliveries []issuing.Delivery) error {
-	rows := make([][]any, len(deliveries))
-	for i, d := range deliveries {
-		rows[i] = []any{ordinal, issuer, d.Receiver, d.Topic, micro(d.Due), bit(d.Held)}
-	}
-	return s.insert(ctx, `INSERT INTO deliveries (licence, issuer, receiver, topic, due, held)`, "", rows)
-}
-
 // sealedNote is a step's note, sealed before the writer is asked.
 type sealedNote struct {
 	version uint32
@@ -93,7 +85,7 @@ func appendStep(ctx context.Context, s *session, st issuing.Step, note *sealedNo
 			return err
 		}
 	}
-	if err := insertDeliveries(ctx, s, ordinal, issuer, st.Deliveries); err != nil {
+	if err := insertDeliveries(ctx, s, ordinal, issuer, st.Event, st.Deliveries); err != nil {
 		return err
 	}
 	return record(ctx, s, st.Audit)

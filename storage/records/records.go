@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 
 	"github.com/elicence/elicence/access"
+	"github.com/elicence/elicence/due"
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/ledger/embedded"
 	"github.com/elicence/elicence/storage/envelope"
@@ -89,6 +90,8 @@ var (
 	_ access.Directory     = (*DB)(nil)
 	_ access.Register      = (*DB)(nil)
 	_ embedded.Store       = (*DB)(nil)
+	_ due.Queue            = (*DB)(nil)
+	_ due.Desk             = (*DB)(nil)
 )
 
 // Open opens the records in the file path, for writing unless told otherwise. A writer makes the file if there is none,

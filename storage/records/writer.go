@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/elicence/elicence/access"
+	"github.com/elicence/elicence/due"
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/ledger/embedded"
 	"github.com/elicence/elicence/licence"
@@ -347,7 +348,7 @@ const rollbackTime = 5 * time.Second
 func own(err error) bool {
 	for _, known := range []error{
 		licence.ErrConflict, licence.ErrStockEmpty, licence.ErrNotFound, licence.ErrSpoiled, licence.ErrState, licence.ErrClock,
-		licence.ErrUnavailable, issuing.ErrFenced, issuing.ErrStale, issuing.ErrHeld, issuing.ErrLapsed, embedded.ErrFenced, access.ErrUnknownPerson,
+		licence.ErrUnavailable, issuing.ErrFenced, issuing.ErrStale, issuing.ErrHeld, issuing.ErrLapsed, embedded.ErrFenced, due.ErrFenced, access.ErrUnknownPerson,
 		ErrSealed, ErrReadOnly, ErrVersion, ErrLocked, ErrClosed, context.Canceled, context.DeadlineExceeded,
 	} {
 		if errors.Is(err, known) {

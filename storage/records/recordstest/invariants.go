@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/elicence/elicence/due"
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/licence"
 )
@@ -45,6 +46,19 @@ func (s *scene) check(births int) {
 		history, err := s.r.EventsOf(s.ctx(), l.ID)
 		s.must(err)
 		events += len(history)
+	}
+	deliveries := map[string]int{}
+	for _, state := range due.States() {
+		jobs, err := s.r.Jobs(s.ctx(), state, "registration-authority", 0, 1<<20)
+		s.must(err)
+		for _, j := range jobs {
+			deliveries[j.Licence]++
+		}
+	}
+	for _, l := range all {
+		if deliveries[l.ID] != 1 && l.Stage == issuing.StageIssued {
+			s.t.Errorf("%s is to be delivered %d times", l.BusinessID, deliveries[l.ID])
+		}
 	}
 	pending, err := s.r.Pending(s.ctx(), 1<<20)
 	s.must(err)

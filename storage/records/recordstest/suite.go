@@ -17,6 +17,7 @@ import (
 
 	"github.com/elicence/elicence/access"
 	"github.com/elicence/elicence/audit"
+	"github.com/elicence/elicence/due"
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/ledger/embedded"
 	"github.com/elicence/elicence/licence"
@@ -32,6 +33,8 @@ type Records interface {
 	access.Register
 	issuing.Duties
 	embedded.Store
+	due.Queue
+	due.Desk
 	Rewrap(ctx context.Context, to envelope.KEK, who audit.Entry, each func(licenceID, keyID string, wrapped []byte) error) (int, error)
 	Erase(ctx context.Context, licenceID string, who audit.Entry) (keyID string, err error)
 	Close() error
@@ -110,6 +113,14 @@ func Run(t *testing.T, e Engine) {
 		{"WhatALostHolderWrites", lostHolder},
 		{"ACancelledCall", cancelled},
 		{"Closed", closed},
+		{"SixteenTakersOfDueWork", sixteenTakers},
+		{"DueWorkIsTakenInOrder", takenInOrder},
+		{"AnEndedLeaseIsTakenOver", endedLease},
+		{"Settlements", settlements},
+		{"RetryAndCancel", retryAndCancel},
+		{"DeliveriesAreHeldInPaperMode", heldInPaperMode},
+		{"DeliveriesOfSteps", deliveriesOfSteps},
+		{"DueWorkOfFailingCommits", dueWorkOfFailingCommits},
 		{"OneFailsTheOthersDoNot", oneFails},
 		{"EveryCommitFails", everyCommitFails},
 		{"SixteenWritersOfFailingCommits", failingCommits},

@@ -1,0 +1,376 @@
+package records
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/emmansun/gmsm/sm3"
+
+	"github.com/elicence/elicence/audit"
+	"github.com/elicence/elicence/due"
+	"github.com/elicence/elicence/issuing"
+	"github.com/elicence/elicence/licence"
+)
+
+// deliveryKey names one delivery for ever: the same step gives the same receiver the same key, also from records that were
+// rebuilt. It tells an outsider nothing: licence ids are random.
+func deliveryKey(e issuing.Event, d issuing.Delivery) string {
+	sum := sm3.Sum([]byte("elicence/delivery-key/1\x00" + e.Licence + "\x00" + strconv.Itoa(e.Sequence) + "\x00" + d.Receiver + "\x00" + d.Topic))
+	return hex.EncodeToString(sum[:16])
+}
+
+const insertDue = `INSERT INTO due_work (idempotency_key, issuer, lane, topic, licence, sequence, state, due, ready, epoch, attempts,
+	failure_code, failure_detail, failed_at, created, ended_at)`
+
+// insertDeliveries writes what the event e makes due, in its transaction.
+func insertDeliveries(ctx context.Context, s *session, ordinal int64, issuer string, e issuing.Event, deliveries []issuing.Delivery) error {
+	rows := make([][]any, len(deliveries))
+	for i, d := range deliveries {
+		state := due.Due
+		if d.Held {
+			state = due.Held
+		}
+		at := micro(d.Due)
+		rows[i] = []any{deliveryKey(e, d), issuer, d.Receiver, d.Topic, ordinal, e.Sequence, string(state), at, at, 0, 0, "", "", 0, at, 0}
+	}
+	return s.insert(ctx, insertDue, "", rows)
+}
+
+// heldForPaper holds the deliveries of a licence whose sheet was bound to it before: in paper mode nobody is told of it
+// before the claimant has the paper.
+func heldForPaper(ctx context.Context, s *session, ordinal int64, deliveries []issuing.Delivery) ([]issuing.Delivery, error) {
+	if len(deliveries) == 0 {
+		return nil, nil
+	}
+	var bound int
+	err := s.scan(ctx, `SELECT COUNT(*) FROM licences l JOIN sheets b ON b.number = l.number
+		WHERE l.ordinal = $1 AND b.licence = l.id AND b.business_id <> ''`, []any{ordinal}, &bound)
+	if err != nil || bound == 0 {
+		return deliveries, err
+	}
+	held := slices.Clone(deliveries)
+	for i := range held {
+		held[i].Held = true
+	}
+	return held, nil
+}
+
+// jobColumns are those of due_work with the licence's own; scanJob reads them.
+const jobColumns = `ordinal, idempotency_key, issuer, lane, topic, sequence, state, due, epoch, attempts, failure_code, failure_detail,
+	failed_at, created, ended_at, (SELECT l.id FROM licences l WHERE l.ordinal = due_work.licence),
+	(SELECT l.number FROM licences l WHERE l.ordinal = due_work.licence)`
+
+func scanJob(r *sql.Rows) (due.Job, error) {
+	var j due.Job
+	var state string
+	var at, failed, created, ended int64
+	var id, number sql.NullString
+	err := r.Scan(&j.ID, &j.Key, &j.Issuer, &j.Lane, &j.Topic, &j.Sequence, &state, &at, &j.Epoch, &j.Attempts,
+		&j.Failure.Code, &j.Failure.Detail, &failed, &created, &ended, &id, &number)
+	j.State, j.Due, j.FailedAt, j.Created, j.Ended = due.State(state), fromMicro(at), fromMicro(failed), fromMicro(created), fromMicro(ended)
+	j.Licence, j.Number = id.String, number.String
+	return j, err
+}
+
+// skipLocked is what an engine with several writers puts behind the rows that takeJobs picks, so that takers never wait for
+// each other. Here one goroutine writes.
+const skipLocked = ""
+
+const takeJobs = `UPDATE due_work SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, ready = $3
+	WHERE ordinal IN (SELECT ordinal FROM due_work WHERE lane = $1 AND state IN ('due', 'leased') AND ready <= $2
+		AND NOT EXISTS (SELECT 1 FROM due_lanes p WHERE p.lane = $1 AND p.paused_until > $2)
+		ORDER BY ready, ordinal LIMIT $4` + skipLocked + `)
+	RETURNING ` + jobColumns
+
+// Take implements due.Queue.
+func (db *DB) Take(ctx context.Context, lane string, now, until time.Time, limit int) ([]due.Job, error) {
+	// Most looks find nothing: the writer is asked only when there is something to write.
+	next, err := db.NextDue(ctx, lane)
+	if err != nil || next.IsZero() || next.After(now) {
+		return nil, err
+	}
+	var jobs []due.Job
+	err = db.write(ctx, func(ctx context.Context, s *session) error {
+		jobs = nil
+		return s.each(ctx, takeJobs, []any{lane, micro(now), micro(until), limit}, func(r *sql.Rows) error {
+			j, err := scanJob(r)
+			jobs = append(jobs, j)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(jobs, func(a, b due.Job) int { return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(a.ID, b.ID)) })
+	return jobs, nil
+}
+
+// Renew implements due.Queue.
+func (db *DB) Renew(ctx context.Context, id, epoch int64, until time.Time) error {
+	return db.write(ctx, func(ctx context.Context, s *session) error {
+		n, err := s.exec(ctx, `UPDATE due_work SET ready = $3 WHERE ordinal = $1 AND epoch = $2 AND state = 'leased'`, id, epoch, micro(until))
+		if err == nil && n == 0 {
+			return fmt.Errorf("%w: job %d", due.ErrFenced, id)
+		}
+		return err
+	})
+}
+
+// Settle implements due.Queue.
+func (db *DB) Settle(ctx context.Context, id, epoch int64, t due.Settlement) error {
+	at, failedAt, ended, fresh, uncounted := micro(t.Due), micro(t.At), int64(0), 0, bit(!t.Attempt)
+	if t.Failure == (due.Failure{}) {
+		failedAt = 0
+		fresh = bit(t.State == due.Due) // periodic work that was done begins anew
+	}
+	if t.State == due.Done {
+		ended = micro(t.At)
+	}
+	return db.write(ctx, func(ctx context.Context, s *session) error {
+		var lane string
+		err := s.scan(ctx, `UPDATE due_work SET state = $3, due = CASE WHEN $3 = 'due' THEN $4 ELSE due END,
+			ready = CASE WHEN $3 = 'due' THEN $4 ELSE due END,
+			attempts = CASE WHEN $5 = 1 THEN 0 ELSE attempts - $6 END, failure_code = $7, failure_detail = $8, failed_at = $9, ended_at = $10
+			WHERE ordinal = $1 AND epoch = $2 AND state = 'leased' RETURNING lane`,
+			[]any{id, epoch, string(t.State), at, fresh, uncounted, t.Failure.Code, t.Failure.Detail, failedAt, ended}, &lane)
+		if errors.Is(err, sql.ErrNoRows) {
+			return settledBefore(ctx, s, id, epoch)
+		}
+		if err != nil {
+			return err
+		}
+		if err := settleLane(ctx, s, lane, t); err != nil {
+			return err
+		}
+		if t.Audit == nil {
+			return nil
+		}
+		return record(ctx, s, *t.Audit)
+	})
+}
+
+// settledBefore tells a settlement that stands already, its answer having been lost, from one that comes too late: only the
+// holder of an epoch moves a job away from leased under it.
+func settledBefore(ctx context.Context, s *session, id, epoch int64) error {
+	var same int
+	err := s.scan(ctx, `SELECT COUNT(*) FROM due_work WHERE ordinal = $1 AND epoch = $2 AND state <> 'leased'`, []any{id, epoch}, &same)
+	if err == nil && same == 0 {
+		return fmt.Errorf("%w: job %d", due.ErrFenced, id)
+	}
+	return err
+}
+
+// settleLane pauses a lane whose receiver is away, and frees one whose receiver has answered, be it with a refusal.
+func settleLane(ctx context.Context, s *session, lane string, t due.Settlement) error {
+	var err error
+	switch {
+	case !t.Lane.IsZero():
+		_, err = s.exec(ctx, `INSERT INTO due_lanes (lane, issuer, paused_until, failures) VALUES ($1, '', $2, 1)
+			ON CONFLICT (lane) DO UPDATE SET paused_until = excluded.paused_until, failures = due_lanes.failures + 1`, lane, micro(t.Lane))
+	case t.Attempt:
+		_, err = s.exec(ctx, `DELETE FROM due_lanes WHERE lane = $1`, lane)
+	}
+	return err
+}
+
+// Pause implements due.Queue.
+func (db *DB) Pause(ctx context.Context, lane string) (until time.Time, failures int, err error) {
+	var at int64
+	err = db.row(ctx, `SELECT paused_until, failures FROM due_lanes WHERE lane = $1`, lane).Scan(&at, &failures)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return fromMicro(at), failures, say("read a lane", err)
+}
+
+const nextDue = `SELECT ready FROM due_work WHERE lane = $1 AND state IN ('due', 'leased') ORDER BY ready LIMIT 1`
+
+// NextDue implements due.Queue.
+func (db *DB) NextDue(ctx context.Context, lane string) (time.Time, error) {
+	var at int64
+	err := db.row(ctx, nextDue, lane).Scan(&at)
+	if errors.Is(err, sql.ErrNoRows) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, say("read due work", err)
+	}
+	until, _, err := db.Pause(ctx, lane)
+	if next := time.UnixMicro(at).UTC(); next.After(until) { // a time of 0 is a time here
+		return next, err
+	}
+	return until, err
+}
+
+// endLeases gives back what an earlier process had taken: it held the lock of this file and is gone. Where several
+// processes write, leases end by time alone.
+func (db *DB) endLeases(ctx context.Context) error {
+	var leased int
+	if err := db.row(ctx, `SELECT COUNT(*) FROM due_work WHERE state = 'leased'`).Scan(&leased); err != nil || leased == 0 {
+		return say("read due work", err)
+	}
+	return db.write(ctx, func(ctx context.Context, s *session) error {
+		_, err := s.exec(ctx, `UPDATE due_work SET state = 'due', epoch = epoch + 1, ready = due WHERE state = 'leased'`)
+		return err
+	})
+}
+
+// Arm implements due.Desk.
+func (db *DB) Arm(ctx context.Context, n due.New, now time.Time) (fresh bool, err error) {
+	err = db.write(ctx, func(ctx context.Context, s *session) error {
+		at := micro(n.Due)
+		rows, err := s.exec(ctx, insertDue+` VALUES ($1,$2,$3,$4,NULL,-1,'due',$5,$5,0,0,'','',0,$6,0) ON CONFLICT (idempotency_key) DO NOTHING`,
+			n.Key, n.Issuer, n.Lane, n.Topic, at, micro(now))
+		fresh = rows == 1
+		return err
+	})
+	return fresh, err
+}
+
+const (
+	jobsOfState = `SELECT ` + jobColumns + ` FROM due_work WHERE state = $1 AND ordinal > $2 ORDER BY ordinal LIMIT $3`
+	jobsOfLane  = `SELECT ` + jobColumns + ` FROM due_work WHERE state = $1 AND lane = $4 AND ordinal > $2 ORDER BY ordinal LIMIT $3`
+	waitingJobs = `SELECT lane, state, COUNT(*) FROM due_work WHERE state IN ('held', 'due', 'leased', 'dead') GROUP BY state, lane`
+)
+
+// Jobs implements due.Desk.
+func (db *DB) Jobs(ctx context.Context, state due.State, lane string, after int64, limit int) ([]due.Job, error) {
+	query, args := jobsOfState, []any{string(state), after, limit}
+	if lane != "" {
+		query, args = jobsOfLane, append(args, lane)
+	}
+	rows, err := db.rows(ctx, query, args...)
+	if err != nil {
+		return nil, say("list due work", err)
+	}
+	var jobs []due.Job
+	err = collect(rows, func(r *sql.Rows) error {
+		j, err := scanJob(r)
+		jobs = append(jobs, j)
+		return err
+	})
+	return jobs, say("list due work", err)
+}
+
+// Waiting implements due.Desk.
+func (db *DB) Waiting(ctx context.Context) (map[string]map[due.State]int, error) {
+	rows, err := db.rows(ctx, waitingJobs)
+	if err != nil {
+		return nil, say("count due work", err)
+	}
+	counts := map[string]map[due.State]int{}
+	err = collect(rows, func(r *sql.Rows) error {
+		var lane, state string
+		var n int
+		if err := r.Scan(&lane, &state, &n); err != nil {
+			return err
+		}
+		if counts[lane] == nil {
+			counts[lane] = map[due.State]int{}
+		}
+		counts[lane][due.State(state)] = n
+		return nil
+	})
+	return counts, say("count due work", err)
+}
+
+// moved is a job that a person has moved.
+type moved struct{ lane, licence string }
+
+// move runs an UPDATE … RETURNING lane and the licence's id; the audit row says what was done with which licence's work.
+func move(ctx context.Context, s *session, who audit.Entry, query string, args ...any) (all []moved, err error) {
+	err = s.each(ctx, query+` RETURNING lane, (SELECT l.id FROM licences l WHERE l.ordinal = due_work.licence)`, args, func(r *sql.Rows) error {
+		var m moved
+		var id sql.NullString
+		err := r.Scan(&m.lane, &id)
+		m.licence = id.String
+		all = append(all, m)
+		return err
+	})
+	for i := 0; err == nil && i < len(all); i++ {
+		who.Licence = all[i].licence
+		err = record(ctx, s, who)
+	}
+	return all, err
+}
+
+// Retry implements due.Desk. licence.ErrNotFound and licence.ErrState name the first job that cannot be sent again.
+func (db *DB) Retry(ctx context.Context, ids []int64, lane string, at time.Time, who audit.Entry) (count int, err error) {
+	const again = `UPDATE due_work SET state = 'due', due = $1, ready = $1, attempts = 0 `
+	err = db.write(ctx, func(ctx context.Context, s *session) error {
+		count = 0
+		if len(ids) == 0 {
+			all, err := move(ctx, s, who, again+`WHERE state = 'dead' AND lane = $2`, micro(at), lane)
+			count = len(all)
+			if err != nil {
+				return err
+			}
+			_, err = s.exec(ctx, `DELETE FROM due_lanes WHERE lane = $1`, lane)
+			return err
+		}
+		for _, id := range ids {
+			all, err := move(ctx, s, who, again+`WHERE ordinal = $2 AND state IN ('due', 'dead')`, micro(at), id)
+			if err != nil {
+				return err
+			}
+			if len(all) == 0 {
+				return notMoved(ctx, s, id)
+			}
+			if _, err := s.exec(ctx, `DELETE FROM due_lanes WHERE lane = $1`, all[0].lane); err != nil {
+				return err
+			}
+			count++
+		}
+		return nil
+	})
+	return count, err
+}
+
+// Cancel implements due.Desk. licence.ErrNotFound and licence.ErrState name the first job that cannot be cancelled.
+func (db *DB) Cancel(ctx context.Context, ids []int64, at time.Time, who audit.Entry) (count int, err error) {
+	err = db.write(ctx, func(ctx context.Context, s *session) error {
+		count = 0
+		for _, id := range ids {
+			all, err := move(ctx, s, who, `UPDATE due_work SET state = 'cancelled', epoch = epoch + 1, ended_at = $1
+				WHERE ordinal = $2 AND state IN ('held', 'due', 'leased', 'dead')`, micro(at), id)
+			if err != nil {
+				return err
+			}
+			if len(all) == 0 {
+				return notMoved(ctx, s, id)
+			}
+			count++
+		}
+		return nil
+	})
+	return count, err
+}
+
+func notMoved(ctx context.Context, s *session, id int64) error {
+	var state string
+	if err := s.scan(ctx, `SELECT state FROM due_work WHERE ordinal = $1`, []any{id}, &state); err != nil {
+		return absent(err, fmt.Sprintf("job %d", id))
+	}
+	return fmt.Errorf("%w: job %d is %s", licence.ErrState, id, state)
+}
+
+// Release implements due.Desk.
+func (db *DB) Release(ctx context.Context, licenceID string, at time.Time, who audit.Entry) (count int, err error) {
+	err = db.write(ctx, func(ctx context.Context, s *session) error {
+		n, err := s.exec(ctx, `UPDATE due_work SET state = 'due', due = $1, ready = $1
+			WHERE licence = (SELECT ordinal FROM licences WHERE id = $2) AND state = 'held'`, micro(at), licenceID)
+		if count = int(n); err != nil {
+			return err
+		}
+		who.Licence = licenceID
+		return record(ctx, s, who)
+	})
+	return count, err
+}
