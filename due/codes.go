@@ -14,6 +14,7 @@ var codes = []struct {
 	{"unavailable", Words{"接收方暂不可用", "the receiver is not available for now"}},
 	{"receiver-error", Words{"接收方处理出错", "the receiver failed on it"}},
 	{"refused", Words{"接收方拒收", "the receiver refuses it"}},
+	{"configuration", Words{"接收方的配置有误", "the receiver's configuration does not hold"}},
 	{"folder", Words{"交换目录不可写", "the exchange folder cannot be written to"}},
 	{"awaits-receipt", Words{"等待入账回执", "it waits for its receipt of the log"}},
 	{"ledger-refused", Words{"账本拒绝了这一步，无可交付", "the ledger refused the step: there is nothing to deliver"}},

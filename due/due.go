@@ -154,9 +154,11 @@ type Desk interface {
 	Jobs(ctx context.Context, state State, lane string, after int64, limit int) ([]Job, error)
 	// Waiting counts what is neither done nor cancelled, by lane and state.
 	Waiting(ctx context.Context) (map[string]map[State]int, error)
-	// Retry makes jobs due now, with their attempts forgotten and their lanes' pauses ended: those with these IDs, which must be
-	// dead or due, or all dead ones of the lane if there are no IDs. All or none. who is written once for each job.
-	Retry(ctx context.Context, ids []int64, lane string, at time.Time, who audit.Entry) (int, error)
+	// Job returns one job.
+	Job(ctx context.Context, id int64) (Job, error)
+	// Retry makes jobs due now that are dead or due, with their attempts forgotten and their lanes' pauses ended. All or none.
+	// who is written once for each job.
+	Retry(ctx context.Context, ids []int64, at time.Time, who audit.Entry) (int, error)
 	// Cancel ends jobs that are not done. A worker that has one of them is fenced off, but what it has sent is sent. All or none.
 	Cancel(ctx context.Context, ids []int64, at time.Time, who audit.Entry) (int, error)
 	// Release makes the held jobs of a licence due, and returns how many there were.

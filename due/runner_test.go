@@ -392,7 +392,7 @@ func TestDeadLettersAreSeenAndSentAgain(t *testing.T) {
 		t.Errorf("a dead letter was sent: %+v", s)
 	}
 	willing = true
-	if _, err := h.db.Retry(t.Context(), []int64{dead[0].ID}, "", h.clock.Now(), audit.Entry{What: "retry"}); err != nil {
+	if _, err := h.db.Retry(t.Context(), []int64{dead[0].ID}, h.clock.Now(), audit.Entry{What: "retry"}); err != nil {
 		t.Fatal(err)
 	}
 	if s := h.drain(r); s.Done != 1 {

@@ -123,7 +123,7 @@ func (h *house) serve(change func(*issuing.Needs)) *issuing.Service {
 	}
 	s, err := issuing.New(needs, issuing.Config{
 		Specimen: true, Profile: cms.PKCS7, StatusSpace: 1 << 20, MaxAttempts: h.attempts, Zone: licence.Zone,
-		Receivers: []string{police.Code},
+		Receivers: []issuing.Receiver{{Organisation: police.Code, Topics: []string{issuing.TopicParts}}, {Organisation: archive.Code, Topics: []string{issuing.TopicHandOver}}},
 	})
 	h.must(err)
 	return s

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -543,13 +544,25 @@ func (s *Service) complete(ctx context.Context, l Licence, who audit.Entry) (Lic
 	return l, nil
 }
 
-// deliveries are due rows, one for each receiver that the installation names.
+// deliveries are due rows, one for each receiver that gets the parts of every licence.
 func (s *Service) deliveries(l Licence, now time.Time) []Delivery {
 	var due []Delivery
-	for _, receiver := range s.config.Receivers {
-		due = append(due, Delivery{Licence: l.ID, Receiver: receiver, Topic: "parts", Due: now})
+	for _, r := range s.config.Receivers {
+		if slices.Contains(r.Topics, TopicParts) {
+			due = append(due, Delivery{Licence: l.ID, Receiver: r.Organisation, Topic: TopicParts, Due: now})
+		}
 	}
 	return due
+}
+
+// handOver is the due row of a part that is offered to an archive, if that one is a receiver.
+func (s *Service) handOver(l Licence, archive string, now time.Time) []Delivery {
+	for _, r := range s.config.Receivers {
+		if r.Organisation == archive && slices.Contains(r.Topics, TopicHandOver) {
+			return []Delivery{{Licence: l.ID, Receiver: archive, Topic: TopicHandOver, Due: now}}
+		}
+	}
+	return nil
 }
 
 // entry fills what every audit row of one call shares.

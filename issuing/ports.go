@@ -184,13 +184,14 @@ type Completion struct {
 	Audit      audit.Entry
 }
 
-// Delivery is a row of due work: Receiver gets what Topic names of this licence.
+// Delivery is a row of due work: Receiver gets what Topic names of this licence. The deliveries of an issue are held, whatever
+// Held says, if the licence's sheet was bound to it before (paper mode): nobody is told before the claimant has the paper.
 type Delivery struct {
 	Licence  string
 	Receiver string // organisation code
-	Topic    string // "parts", "hand-over", "fields"
+	Topic    string // TopicParts, TopicHandOver
 	Due      time.Time
-	Held     bool // paper mode: until the claimant has the paper
+	Held     bool // until somebody releases it
 }
 
 // Step is one later event of a licence and its effects, appended in one transaction.

@@ -85,8 +85,20 @@ type Config struct {
 	// process issues.
 	Patience  time.Duration
 	Zone      *time.Location // dates on paper are local dates
-	Receivers []string       // organisation codes that every issued licence is due to
+	Receivers []Receiver     // who is told of what; deliveries are written for them alone
 }
+
+// Receiver is an organisation that licences are delivered to.
+type Receiver struct {
+	Organisation string // code
+	Topics       []string
+}
+
+// Topics of deliveries.
+const (
+	TopicParts    = "parts"     // all parts of every licence that is issued
+	TopicHandOver = "hand-over" // the part that is handed over to the receiver itself
+)
 
 // Service issues and moves licences. It is safe for concurrent use; every method may be interrupted at any instant and
 // called again.

@@ -119,7 +119,7 @@ func (s *Service) Take(ctx context.Context, m Move, who audit.Entry) (Event, err
 		step.Status = &revoked
 	}
 	if m.Kind == contract.HandedOver {
-		step.Deliveries = []Delivery{{Licence: l.ID, Receiver: m.Counterparty, Topic: "hand-over", Due: step.Event.At}}
+		step.Deliveries = s.handOver(l, m.Counterparty, step.Event.At)
 	}
 	if err := s.records.AppendStep(ctx, *step); err != nil {
 		return Event{}, err

@@ -44,6 +44,7 @@ type config struct {
 	Signature struct {
 		ContentOIDs string `yaml:"contentOids"` // pkcs7 or gmt0010
 	} `yaml:"signature"`
+	Deliver deliverConfig `yaml:"deliver,omitempty"`
 }
 
 type words struct {
@@ -107,7 +108,7 @@ func (c config) check(path string) error {
 	if c.Status.Space < 1024 || c.Status.Space > 1<<24 || c.Status.Space%1024 != 0 {
 		return usage("%s: status.space must be a multiple of 1024 between 1024 and %d", path, 1<<24)
 	}
-	return nil
+	return c.Deliver.check(path)
 }
 
 func (c config) write(dir string) error {

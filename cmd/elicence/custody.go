@@ -263,6 +263,7 @@ func (a *app) steps(ctx context.Context, as string, roles []access.Role, numbers
 			return err
 		}
 	}
+	i.deliverDue(ctx)
 	err = a.tell(outcomes, func(w io.Writer) {
 		for _, o := range outcomes {
 			if o.Outcome == "done" {

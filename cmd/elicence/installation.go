@@ -132,7 +132,8 @@ func (i *installation) openStores(ctx context.Context, readOnly bool) (err error
 		Directory: i.db, Now: i.app.now,
 	}, issuing.Config{
 		Specimen: i.config.Demonstration, Profile: profile, StatusSpace: i.config.Status.Space, Zone: i.zone,
-		Patience: i.config.Records.patience(),
+		Patience:  i.config.Records.patience(),
+		Receivers: i.config.Deliver.receivers(),
 	})
 	return err
 }
@@ -283,6 +284,7 @@ func (i *installation) issueAll(ctx context.Context, b *batch, births io.Reader)
 		if ferr != nil {
 			fmt.Fprintf(i.app.stderr, "elicence: the ledger lags behind: %v\n", ferr)
 		}
+		i.deliverDue(ctx)
 	}
 	return result, err
 }

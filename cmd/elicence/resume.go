@@ -66,6 +66,7 @@ func (i *installation) resume(ctx context.Context, number string, by actor, why 
 		return l, fmt.Errorf("%s: %w", number, err)
 	}
 	i.follow(ctx)
+	i.deliverDue(ctx)
 	return l, i.publishStatus(ctx)
 }
 

@@ -259,6 +259,27 @@ func (db *DB) Jobs(ctx context.Context, state due.State, lane string, after int6
 	return jobs, say("list due work", err)
 }
 
+// Job implements due.Desk. licence.ErrNotFound when there is none.
+func (db *DB) Job(ctx context.Context, id int64) (due.Job, error) {
+	rows, err := db.rows(ctx, `SELECT `+jobColumns+` FROM due_work WHERE ordinal = $1`, id)
+	if err != nil {
+		return due.Job{}, say("read due work", err)
+	}
+	var found []due.Job
+	err = collect(rows, func(r *sql.Rows) error {
+		j, err := scanJob(r)
+		found = append(found, j)
+		return err
+	})
+	if err != nil {
+		return due.Job{}, say("read due work", err)
+	}
+	if len(found) == 0 {
+		return due.Job{}, fmt.Errorf("%w: job %d", licence.ErrNotFound, id)
+	}
+	return found[0], nil
+}
+
 // Waiting implements due.Desk.
 func (db *DB) Waiting(ctx context.Context) (map[string]map[due.State]int, error) {
 	rows, err := db.rows(ctx, waitingJobs)
@@ -302,21 +323,12 @@ func move(ctx context.Context, s *session, who audit.Entry, query string, args .
 }
 
 // Retry implements due.Desk. licence.ErrNotFound and licence.ErrState name the first job that cannot be sent again.
-func (db *DB) Retry(ctx context.Context, ids []int64, lane string, at time.Time, who audit.Entry) (count int, err error) {
-	const again = `UPDATE due_work SET state = 'due', due = $1, ready = $1, attempts = 0 `
+func (db *DB) Retry(ctx context.Context, ids []int64, at time.Time, who audit.Entry) (count int, err error) {
 	err = db.write(ctx, func(ctx context.Context, s *session) error {
 		count = 0
-		if len(ids) == 0 {
-			all, err := move(ctx, s, who, again+`WHERE state = 'dead' AND lane = $2`, micro(at), lane)
-			count = len(all)
-			if err != nil {
-				return err
-			}
-			_, err = s.exec(ctx, `DELETE FROM due_lanes WHERE lane = $1`, lane)
-			return err
-		}
 		for _, id := range ids {
-			all, err := move(ctx, s, who, again+`WHERE ordinal = $2 AND state IN ('due', 'dead')`, micro(at), id)
+			all, err := move(ctx, s, who, `UPDATE due_work SET state = 'due', due = $1, ready = $1, attempts = 0
+				WHERE ordinal = $2 AND state IN ('due', 'dead')`, micro(at), id)
 			if err != nil {
 				return err
 			}

@@ -241,7 +241,7 @@ func retryAndCancel(t *testing.T, e Engine) {
 		id  int64
 		err error
 	}{{other.ID, licence.ErrState}, {4711, licence.ErrNotFound}} {
-		_, err := s.r.Retry(s.ctx(), []int64{dead.ID, bad.id}, "", later, s.who("retry", ""))
+		_, err := s.r.Retry(s.ctx(), []int64{dead.ID, bad.id}, later, s.who("retry", ""))
 		wants(t, err, bad.err)
 		_, err = s.r.Cancel(s.ctx(), []int64{dead.ID, bad.id}, later, s.who("cancel", ""))
 		wants(t, err, bad.err)
@@ -249,7 +249,7 @@ func retryAndCancel(t *testing.T, e Engine) {
 	if got := s.jobs(due.Dead, lane); len(got) != 1 || rows("retry")+rows("cancel") != 0 {
 		t.Errorf("half a retry: %+v", got)
 	}
-	if n, err := s.r.Retry(s.ctx(), []int64{dead.ID}, "", later, s.who("retry", "")); n != 1 || err != nil || rows("retry") != 1 {
+	if n, err := s.r.Retry(s.ctx(), []int64{dead.ID}, later, s.who("retry", "")); n != 1 || err != nil || rows("retry") != 1 {
 		t.Errorf("%d sent again, %v; %d rows in the trail", n, err, rows("retry"))
 	}
 	again := s.lease(lane, time.Hour, 1)
@@ -257,8 +257,8 @@ func retryAndCancel(t *testing.T, e Engine) {
 		t.Fatalf("sent again: %+v", again)
 	}
 	s.must(s.r.Settle(s.ctx(), again[0].ID, again[0].Epoch, due.Settlement{State: due.Dead, Attempt: true, At: s.now, Failure: due.Failure{Code: "refused"}}))
-	if n, err := s.r.Retry(s.ctx(), nil, lane, s.now, s.who("retry", "")); n != 1 || err != nil || rows("retry") != 2 {
-		t.Errorf("%d of the lane sent again, %v", n, err)
+	if n, err := s.r.Retry(s.ctx(), []int64{dead.ID}, s.now, s.who("retry", "")); n != 1 || err != nil || rows("retry") != 2 {
+		t.Errorf("%d sent again, %v", n, err)
 	}
 	// Cancelled while a worker has it: the worker is fenced off.
 	held := s.lease(lane, 0, 1)[0]
@@ -266,7 +266,7 @@ func retryAndCancel(t *testing.T, e Engine) {
 		t.Errorf("%d cancelled, %v", n, err)
 	}
 	wants(t, s.r.Settle(s.ctx(), held.ID, held.Epoch, due.Settlement{State: due.Done, Attempt: true, At: s.now}), due.ErrFenced)
-	_, err := s.r.Retry(s.ctx(), []int64{held.ID}, "", later, s.who("retry", ""))
+	_, err := s.r.Retry(s.ctx(), []int64{held.ID}, later, s.who("retry", ""))
 	wants(t, err, licence.ErrState)
 	if got := s.jobs(due.Cancelled, ""); len(got) != 1 || !got[0].Ended.Equal(later) {
 		t.Errorf("cancelled: %+v", got)
@@ -274,8 +274,12 @@ func retryAndCancel(t *testing.T, e Engine) {
 	s.reopen(Options{ReadOnly: true})
 	if got := s.jobs(due.Cancelled, lane); len(got) != 1 {
 		t.Error("a reader does not see it")
+	} else if one, err := s.r.Job(s.ctx(), held.ID); err != nil || one != got[0] {
+		t.Errorf("one job: %+v, %v", one, err)
 	}
-	_, err = s.r.Retry(s.ctx(), nil, lane, later, s.who("retry", ""))
+	_, err = s.r.Job(s.ctx(), 4711)
+	wants(t, err, licence.ErrNotFound)
+	_, err = s.r.Retry(s.ctx(), []int64{held.ID}, later, s.who("retry", ""))
 	wants(t, err, e.ReadOnly)
 }
 
@@ -294,7 +298,7 @@ func heldInPaperMode(t *testing.T, e Engine) {
 	if len(held) != 1 || held[0].Licence != b2.ID {
 		t.Fatalf("held: %+v", held)
 	}
-	_, err := s.r.Retry(s.ctx(), []int64{held[0].ID}, "", s.now, s.who("retry", ""))
+	_, err := s.r.Retry(s.ctx(), []int64{held[0].ID}, s.now, s.who("retry", ""))
 	wants(t, err, licence.ErrState) // nobody sends past the paper
 	later := s.now.Add(time.Hour)
 	for _, want := range []int{1, 0} {

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/elicence/elicence/deliver"
+	"github.com/elicence/elicence/issuing"
+)
+
+// deliverConfig is the part of elicence.yaml that says who is told of what.
+type deliverConfig struct {
+	Attempts  int              `yaml:"attempts,omitempty"` // before a delivery becomes a dead letter; 0: 50
+	Receivers []receiverConfig `yaml:"receivers,omitempty"`
+}
+
+type receiverConfig struct {
+	Organisation string        `yaml:"organisation"`
+	Driver       string        `yaml:"driver"`  // folder or https
+	Address      string        `yaml:"address"` // a folder, relative to the data folder, or an https address
+	Topics       []string      `yaml:"topics"`  // parts, hand-over
+	Timeout      time.Duration `yaml:"timeout,omitempty"`
+	TLS          tlsConfig     `yaml:"tls,omitempty"`
+}
+
+// tlsConfig names PEM files, relative to the data folder.
+type tlsConfig struct {
+	CA          string `yaml:"ca,omitempty"`
+	Certificate string `yaml:"certificate,omitempty"`
+	Key         string `yaml:"key,omitempty"`
+}
+
+// check refuses what cannot be meant. Whether files and folders are there shows when something is delivered: a share that is
+// not mounted must not keep a hospital from issuing.
+func (c deliverConfig) check(path string) error {
+	if c.Attempts < 0 {
+		return usage("%s: deliver.attempts is %d", path, c.Attempts)
+	}
+	seen := map[string]bool{}
+	for n, r := range c.Receivers {
+		where := fmt.Sprintf("%s: deliver.receivers[%d]", path, n)
+		if len(r.Organisation) != 18 || strings.Trim(r.Organisation, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+			return usage("%s: organisation is a unified social credit code of 18 digits and capital letters", where)
+		}
+		if seen[r.Organisation] {
+			return usage("%s: %s stands there twice: give one entry all its topics", where, r.Organisation)
+		}
+		seen[r.Organisation] = true
+		if len(r.Topics) == 0 {
+			return usage("%s: topics is empty; there are %s", where, strings.Join(deliver.Topics(), ", "))
+		}
+		for _, topic := range r.Topics {
+			if !slices.Contains(deliver.Topics(), topic) {
+				return usage("%s: there is no topic %q; there are %s", where, topic, strings.Join(deliver.Topics(), ", "))
+			}
+		}
+		if r.Timeout < 0 || r.Timeout > time.Hour {
+			return usage("%s: timeout is %s; at most an hour", where, r.Timeout)
+		}
+		switch r.Driver {
+		case "folder":
+			if r.Address == "" || r.TLS != (tlsConfig{}) || r.Timeout != 0 {
+				return usage("%s: a folder has an address, neither tls nor timeout", where)
+			}
+		case "https":
+			if err := deliver.CheckAddress(r.Address); err != nil {
+				return usage("%s: address: %w", where, err)
+			}
+			if (r.TLS.Certificate == "") != (r.TLS.Key == "") {
+				return usage("%s: tls.certificate and tls.key belong together", where)
+			}
+		default:
+			return usage("%s: driver is %q; there are folder and https", where, r.Driver)
+		}
+	}
+	return nil
+}
+
+// receivers is what issuing goes by.
+func (c deliverConfig) receivers() []issuing.Receiver {
+	var out []issuing.Receiver
+	for _, r := range c.Receivers {
+		out = append(out, issuing.Receiver{Organisation: r.Organisation, Topics: r.Topics})
+	}
+	return out
+}
+
+func (c deliverConfig) has(organisation string) bool {
+	return slices.ContainsFunc(c.Receivers, func(r receiverConfig) bool { return r.Organisation == organisation })
+}
+
+// receiver opens the driver.
+func (i *installation) receiver(c receiverConfig) (deliver.Receiver, error) {
+	if c.Driver == "folder" {
+		return deliver.NewFolder(i.path(c.Address)), nil
+	}
+	file := func(p string) string {
+		if p == "" || filepath.IsAbs(p) {
+			return p
+		}
+		return i.path(p)
+	}
+	return deliver.NewHTTPS(deliver.HTTPSOptions{
+		Address: c.Address, CA: file(c.TLS.CA), Certificate: file(c.TLS.Certificate), Key: file(c.TLS.Key), Timeout: c.Timeout, Now: i.app.now,
+	})
+}

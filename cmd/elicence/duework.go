@@ -1,0 +1,396 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/elicence/elicence/deliver"
+	"github.com/elicence/elicence/due"
+	"github.com/elicence/elicence/issuing"
+	"github.com/elicence/elicence/ledger/contract"
+	"github.com/elicence/elicence/ledger/embedded"
+	"github.com/elicence/elicence/licence"
+	"github.com/elicence/elicence/signer"
+	"github.com/elicence/elicence/signer/pki"
+	"github.com/elicence/elicence/signer/purpose"
+	"github.com/elicence/elicence/verify/status"
+)
+
+// atTheEnd bounds what a command spends on deliveries after its own work; what is left is done by the next command, by jobs
+// run, or by a process that runs on.
+const atTheEnd = 10 * time.Second
+
+// lookEvery is how often a process that runs on asks each lane whether something is due: one indexed read.
+const lookEvery = time.Second
+
+// waits is the system's time for the runner.
+type waits struct{ now func() time.Time }
+
+func (w waits) Now() time.Time                         { return w.now() }
+func (w waits) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
+// runner works off these lanes; report may be nil.
+func (i *installation) runner(lanes []due.Lane, report func(due.Job, due.Settlement, error)) (*due.Runner, error) {
+	return due.NewRunner(i.db, waits{i.app.now}, rand.Float64, due.Options{MaxAttempts: i.config.Deliver.Attempts, Report: report}, lanes...)
+}
+
+// deliveryLanes are one lane for each configured receiver. One whose driver does not open fails by itself, later, and holds
+// up nobody.
+func (i *installation) deliveryLanes() []due.Lane {
+	var lanes []due.Lane
+	for _, c := range i.config.Deliver.Receivers {
+		receiver, err := i.receiver(c)
+		if err != nil {
+			lanes = append(lanes, due.Lane{Name: c.Organisation, Worker: func(context.Context, due.Job) (due.Worked, error) {
+				return due.Worked{}, &due.Failed{Failure: due.Failure{Code: "configuration"}, Verdict: due.Away, Cause: err}
+			}})
+			continue
+		}
+		lanes = append(lanes, due.Lane{Name: c.Organisation, Worker: deliver.Worker(documents{i}, eventKeys{i.keyring}, receiver, i.who(""), i.app.now)})
+	}
+	return lanes
+}
+
+// eventKeys finds the keys that sign deliveries.
+type eventKeys struct{ *keyring }
+
+// EventKey implements deliver.Keys.
+func (k eventKeys) EventKey(ctx context.Context, organisation string) (signer.Key, *pki.Certificate, error) {
+	s, err := k.Current(ctx, organisation, purpose.Events)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s.Key, s.Leaf(), nil
+}
+
+// documents finds what is to be delivered.
+type documents struct{ i *installation }
+
+func notYet(code string, cause error) error {
+	return &due.Failed{Failure: due.Failure{Code: code}, Verdict: due.NotYet, Cause: cause}
+}
+
+func never(code string, cause error) error {
+	return &due.Failed{Failure: due.Failure{Code: code}, Verdict: due.Refused, Cause: cause}
+}
+
+// unread judges an error of reading: what is away comes back, what is damaged or erased does not.
+func unread(err error) error {
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.Is(err, licence.ErrUnavailable):
+		return notYet("records", err)
+	}
+	return never("unreadable", err)
+}
+
+// Document implements deliver.Source. Nothing leaves before it is written down that it was read.
+func (d documents) Document(ctx context.Context, j due.Job) (deliver.Document, error) {
+	l, err := d.i.db.ByID(ctx, j.Licence)
+	if err != nil {
+		return deliver.Document{}, unread(err)
+	}
+	events, err := d.i.db.EventsOf(ctx, l.ID)
+	if err != nil {
+		return deliver.Document{}, unread(err)
+	}
+	if len(events) == 0 {
+		return deliver.Document{}, never("ledger-refused", nil)
+	}
+	out := deliver.Document{Sender: l.Issuer, Number: l.Number, Identifier: l.Identifier, Licence: l.Type}
+	parts := l.Parts
+	if j.Topic == deliver.TopicHandOver {
+		offer, part, err := offered(events, j)
+		if err != nil {
+			return out, err
+		}
+		out.Sender, parts = offer.Actor, []string{part}
+		out.Files = append(out.Files, deliver.Attachment{Bytes: offer.Bytes, File: deliver.File{
+			Name: l.Number + "-handed-over.event", Role: deliver.RoleEvent, MediaType: "application/cose"}})
+	}
+	receipt, err := d.i.receiptOf(ctx, l)
+	if errors.Is(err, errNotSequenced) || errors.Is(err, embedded.ErrNotPublished) {
+		return out, notYet("awaits-receipt", err)
+	}
+	if err != nil {
+		return out, unread(err)
+	}
+	reading := d.i.reading(actor{organisation: licence.Organisation{Code: out.Sender}}, "deliver", l.ID, j.Topic+" → "+j.Lane)
+	if err := d.i.db.Record(ctx, reading); err != nil {
+		return out, notYet("records", err)
+	}
+	for _, name := range parts {
+		b, err := d.i.service.Part(ctx, l, name)
+		if err != nil {
+			return out, unread(err)
+		}
+		out.Files = append(out.Files, deliver.Attachment{Bytes: b, File: deliver.File{
+			Name: l.Number + "-" + name + ".pdf", Role: deliver.RolePart, Part: name, MediaType: "application/pdf"}})
+	}
+	out.Files = append(out.Files, deliver.Attachment{Bytes: receipt, File: deliver.File{
+		Name: l.Number + ".receipt", Role: deliver.RoleReceipt, MediaType: "text/plain"}})
+	return out, nil
+}
+
+// offered finds the hand-over that a job is about: its own event, or the newest to this receiver where an older program did
+// not write down which.
+func offered(events []issuing.Event, j due.Job) (issuing.Event, string, error) {
+	for n := len(events) - 1; n >= 0; n-- {
+		e := events[n]
+		if e.Kind != string(contract.HandedOver) || j.Sequence >= 0 && e.Sequence != j.Sequence {
+			continue
+		}
+		signed, err := contract.ParseEvent(e.Bytes)
+		if err != nil {
+			return e, "", never("unreadable", err)
+		}
+		if signed.Event.Counterparty != j.Lane {
+			continue
+		}
+		if e.Index == nil {
+			return e, "", notYet("awaits-receipt", errNotSequenced)
+		}
+		return e, signed.Event.Part, nil
+	}
+	return issuing.Event{}, "", never("ledger-refused", nil)
+}
+
+// deliverDue sends what is due at the end of a command. It never fails the command: what is issued is issued.
+func (i *installation) deliverDue(ctx context.Context) {
+	if len(i.config.Deliver.Receivers) == 0 {
+		return
+	}
+	r, err := i.runner(i.deliveryLanes(), nil)
+	if err == nil {
+		bounded, stop := context.WithTimeout(ctx, atTheEnd)
+		_, err = r.Drain(bounded)
+		stop()
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			err = nil
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(i.app.stderr, "elicence: 交付中断 / deliveries were interrupted: %v\n", err)
+	}
+	counts, err := i.db.Waiting(ctx)
+	if err != nil {
+		return // what the command itself did is told; this only counts
+	}
+	waiting, dead := 0, 0
+	for lane, of := range counts {
+		if i.config.Deliver.has(lane) {
+			waiting, dead = waiting+of[due.Due]+of[due.Leased], dead+of[due.Dead]
+		}
+	}
+	if waiting+dead > 0 {
+		fmt.Fprintf(i.app.stderr, "elicence: 待交付 %d 件，退信 %d 件 / %d deliveries wait, %d are dead letters\n  → 查看 elicence jobs list，继续 elicence jobs run · see them with: elicence jobs list, go on with: elicence jobs run\n",
+			waiting, dead, waiting, dead)
+	}
+}
+
+// Upkeep: what an installation has to do again and again so that its published lists do not end, and so that nothing stays
+// half done.
+const (
+	upkeepStatus      = "upkeep-status"
+	upkeepTrust       = "upkeep-trust"
+	upkeepRevocations = "upkeep-revocations"
+	upkeepReconcile   = "upkeep-reconcile"
+)
+
+// upkeep is one kind of it. next is when it is to be done by what is published now; do does it.
+type upkeep struct {
+	name string
+	next func() time.Time
+	do   func(ctx context.Context) error
+}
+
+// upkeeps leaves out what this installation has no key for: lists that another organisation signs are that one's business.
+func (i *installation) upkeeps() []upkeep {
+	all := []upkeep{{upkeepReconcile, func() time.Time { return time.Time{} }, i.reconcileDue}}
+	if i.holds(i.config.Registrar) {
+		all = append(all, upkeep{upkeepStatus, i.statusEnds, i.publishStatus})
+	}
+	if i.holds(i.config.Operator) {
+		all = append(all, upkeep{upkeepTrust, i.trustEnds, i.publishTrust})
+		if i.config.Demonstration {
+			all = append(all, upkeep{upkeepRevocations, i.revocationsEnd, i.renewRevocations})
+		}
+	}
+	return all
+}
+
+func (i *installation) holds(organisation string) bool {
+	_, err := os.Stat(i.keyring.keystorePath(organisation))
+	return err == nil
+}
+
+// statusEnds: half its life before the status list ends; now if there is none that can be read.
+func (i *installation) statusEnds() time.Time {
+	b, err := os.ReadFile(filepath.Join(i.dir, "publish", "status.json"))
+	if err != nil {
+		return time.Time{}
+	}
+	list, err := status.Parse(b)
+	if err != nil {
+		return time.Time{}
+	}
+	return list.Expires().Add(-i.config.Status.Validity / 2)
+}
+
+// trustEnds: a twelfth of its life before the trust file ends.
+func (i *installation) trustEnds() time.Time {
+	t, err := i.readTrust()
+	if err != nil {
+		return time.Time{}
+	}
+	return t.Expires().Add(-i.config.Trust.Validity / 12)
+}
+
+// revocationsEnd: a third of their life before the first list ends.
+func (i *installation) revocationsEnd() time.Time {
+	lists, err := i.chain.crls()
+	if err != nil || len(lists) == 0 {
+		return time.Time{}
+	}
+	var first time.Time
+	for _, der := range lists {
+		l, err := pki.ParseCRL(der)
+		if err != nil {
+			return time.Time{}
+		}
+		if at := l.NextUpdate().Add(-crlValidity / 3); first.IsZero() || at.Before(first) {
+			first = at
+		}
+	}
+	return first
+}
+
+// renewRevocations publishes fresh lists, and the trust file that carries them.
+func (i *installation) renewRevocations(ctx context.Context) error {
+	revoked, err := i.chain.revocations()
+	if err != nil {
+		return err
+	}
+	if err := i.chain.publishCRLs(ctx, revoked); err != nil {
+		return err
+	}
+	return i.publishTrust(ctx)
+}
+
+// reconcileDue finishes what was left unfinished, brings the ledger up and counts the sheets of this year.
+func (i *installation) reconcileDue(ctx context.Context) error {
+	if err := i.guardLog(ctx); err != nil {
+		return &due.Failed{Failure: due.Failure{Code: "does-not-fit", Detail: "log"}, Cause: err}
+	}
+	if _, err := i.service.ResumeAll(ctx, i.who("resume"), nil); err != nil {
+		return err
+	}
+	if err := i.ledger.catchUp(ctx); err != nil {
+		return err
+	}
+	names, err := i.stockTypes()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		rows, err := i.yearTables(ctx, name, i.app.now().In(i.zone).Year(), "")
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			if !r.Balanced {
+				return &due.Failed{Failure: due.Failure{Code: "does-not-fit", Detail: "sheets of " + name}}
+			}
+		}
+	}
+	return nil
+}
+
+// reconcileEvery is how often what is compared is compared.
+const reconcileEvery = 24 * time.Hour
+
+// upkeepLanes are one lane for each upkeep.
+func (i *installation) upkeepLanes() []due.Lane {
+	var lanes []due.Lane
+	for _, u := range i.upkeeps() {
+		lanes = append(lanes, due.Lane{Name: u.name, Upkeep: true, Worker: func(ctx context.Context, _ due.Job) (due.Worked, error) {
+			now := i.app.now()
+			if at := u.next(); at.After(now) { // a command has published meanwhile
+				return due.Worked{Next: at}, nil
+			}
+			if err := u.do(ctx); err != nil {
+				return due.Worked{}, upkeepFailed(err)
+			}
+			done := i.who("")
+			done.At, done.What = now, u.name
+			next := u.next()
+			if !next.After(now) {
+				next = now.Add(reconcileEvery)
+			}
+			return due.Worked{Next: next, Audit: &done}, nil
+		}})
+	}
+	return lanes
+}
+
+// upkeepFailed finds the code of what failed.
+func upkeepFailed(err error) error {
+	var known *due.Failed
+	switch {
+	case errors.As(err, &known):
+		return err
+	case errors.Is(err, issuing.ErrKey):
+		return &due.Failed{Failure: due.Failure{Code: "key"}, Cause: err}
+	case errors.Is(err, licence.ErrUnavailable):
+		return &due.Failed{Failure: due.Failure{Code: "records"}, Cause: err}
+	}
+	return err
+}
+
+// armUpkeep writes the rows of upkeep that are not there yet. Afterwards each arms itself in the transaction that completes it.
+func (i *installation) armUpkeep(ctx context.Context) error {
+	now := i.app.now()
+	for _, u := range i.upkeeps() {
+		at := u.next()
+		if at.IsZero() {
+			at = now
+		}
+		if _, err := i.db.Arm(ctx, due.New{Key: "upkeep/" + u.name, Lane: u.name, Topic: "upkeep", Due: at}, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dueLoop is one lane of due work as a loop that a process which runs on supervises: run it every so often, and again after
+// an error. Each lane is a loop of its own, so that a slow receiver holds up nobody.
+type dueLoop struct {
+	name  string
+	every time.Duration
+	run   func(ctx context.Context) error
+}
+
+// dueLoops arms the upkeep and returns the loops of all lanes.
+func (i *installation) dueLoops(ctx context.Context, report func(due.Job, due.Settlement, error)) ([]dueLoop, error) {
+	if err := i.armUpkeep(ctx); err != nil {
+		return nil, err
+	}
+	r, err := i.runner(append(i.deliveryLanes(), i.upkeepLanes()...), report)
+	if err != nil {
+		return nil, err
+	}
+	var loops []dueLoop
+	for _, lane := range r.Lanes() {
+		loops = append(loops, dueLoop{"due/" + lane, lookEvery, func(ctx context.Context) error {
+			_, err := r.DrainLane(ctx, lane)
+			return err
+		}})
+	}
+	return loops, nil
+}
