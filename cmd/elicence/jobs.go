@@ -406,6 +406,12 @@ func (a *app) jobsCancel() *cobra.Command {
 				if err != nil {
 					return 0, "", err
 				}
+				for _, id := range ids {
+					// Upkeep that was cancelled would never come back, and one day every verdict would be indeterminate.
+					if j, err := i.db.Job(ctx, id); err != nil || j.Licence == "" {
+						return 0, "", errors.Join(err, fmt.Errorf("%w: job %d is upkeep, which is not cancelled", licence.ErrState, id))
+					}
+				}
 				who := i.whoIs(by)
 				who.At, who.What, who.Why = a.now(), "cancel-delivery", reason
 				n, err := i.db.Cancel(ctx, ids, a.now(), who)
