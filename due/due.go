@@ -51,6 +51,7 @@ type Job struct {
 	Due      time.Time // earliest next attempt
 	Epoch    int64     // grows each time that the job is taken or cancelled
 	Attempts int       // how often it was taken since it became due, this time included
+	Wakes    int64     // how often periodic work was made due before its time
 	Failure  Failure   // of the last attempt; zero when there was none
 	FailedAt time.Time
 	Created  time.Time
@@ -117,7 +118,8 @@ type Worker func(ctx context.Context, j Job) (Worked, error)
 // Settlement ends one attempt.
 type Settlement struct {
 	State   State     // Done, Due or Dead
-	Due     time.Time // with Due
+	Due     time.Time // with Due; at once if the job was woken since it was taken
+	Wakes   int64     // Job.Wakes as it was taken
 	Attempt bool      // false: the attempt does not count
 	Failure Failure   // zero when nothing failed
 	At      time.Time
@@ -164,6 +166,12 @@ type Desk interface {
 	// Release makes the held jobs of a licence due, and returns how many there were.
 	Release(ctx context.Context, licenceID string, at time.Time, who audit.Entry) (int, error)
 }
+
+// UpkeepStatus is the lane of publishing the status list. The transaction that changes a licence's status wakes it.
+const UpkeepStatus = "upkeep-status"
+
+// UpkeepKey is the key of the one row of a kind of upkeep.
+func UpkeepKey(lane string) string { return "upkeep/" + lane }
 
 // Codes of failures that this package gives itself.
 const (

@@ -210,13 +210,13 @@ func (r *Runner) work(ctx context.Context, l Lane, j Job) (Worked, error) {
 func (r *Runner) judge(ctx context.Context, l Lane, j Job, done Worked, err error) (Settlement, error) {
 	now := r.clock.Now()
 	if err == nil {
-		s := Settlement{State: Done, Attempt: true, At: now, Audit: done.Audit}
+		s := Settlement{State: Done, Attempt: true, At: now, Audit: done.Audit, Wakes: j.Wakes}
 		if !done.Next.IsZero() {
 			s.State, s.Due = Due, done.Next
 		}
 		return s, nil
 	}
-	s := Settlement{State: Due, Attempt: true, At: now, Due: j.Due}
+	s := Settlement{State: Due, Attempt: true, At: now, Due: j.Due, Wakes: j.Wakes}
 	var failed *Failed
 	switch {
 	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):

@@ -197,7 +197,7 @@ func (i *installation) deliverDue(ctx context.Context) {
 // Upkeep: what an installation has to do again and again so that its published lists do not end, and so that nothing stays
 // half done.
 const (
-	upkeepStatus      = "upkeep-status"
+	upkeepStatus      = due.UpkeepStatus
 	upkeepTrust       = "upkeep-trust"
 	upkeepRevocations = "upkeep-revocations"
 	upkeepReconcile   = "upkeep-reconcile"
@@ -321,7 +321,8 @@ func (i *installation) upkeepLanes() []due.Lane {
 	for _, u := range i.upkeeps() {
 		lanes = append(lanes, due.Lane{Name: u.name, Upkeep: true, Worker: func(ctx context.Context, _ due.Job) (due.Worked, error) {
 			now := i.app.now()
-			if at := u.next(); at.After(now) { // a command has published meanwhile
+			// A command has published meanwhile. The status list is made all the same: a licence's status may have changed since.
+			if at := u.next(); at.After(now) && u.name != upkeepStatus {
 				return due.Worked{Next: at}, nil
 			}
 			if err := u.do(ctx); err != nil {
@@ -361,7 +362,7 @@ func (i *installation) armUpkeep(ctx context.Context) error {
 		if at.IsZero() {
 			at = now
 		}
-		if _, err := i.db.Arm(ctx, due.New{Key: "upkeep/" + u.name, Lane: u.name, Topic: "upkeep", Due: at}, now); err != nil {
+		if _, err := i.db.Arm(ctx, due.New{Key: due.UpkeepKey(u.name), Lane: u.name, Topic: "upkeep", Due: at}, now); err != nil {
 			return err
 		}
 	}

@@ -24,6 +24,7 @@ import (
 
 	"github.com/elicence/elicence/deliver"
 	"github.com/elicence/elicence/due"
+	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/ledger/contract"
 	"github.com/elicence/elicence/verify/trust"
 )
@@ -727,4 +728,33 @@ func TestReceiversAreChecked(t *testing.T) {
 	}
 	says(t, "issue", call(t.Context(), data, systemClock, "issue", "--births", birthsOf(t, 1, 1)), exitYes, "issued 1", "1 deliveries wait")
 	says(t, "jobs run", call(t.Context(), data, later(time.Hour), "jobs", "run", "--receiver", police), exitBatch, "接收方的配置有误", "none.pem")
+}
+
+// The process died between a revocation and the status list that tells of it: the revocation itself has made the list due.
+func TestARevocationIsPublishedWhateverDies(t *testing.T) {
+	t.Parallel()
+	data, s := copyOf(t, issued), demonstrationScheme()
+	must(t, data, "jobs", "run")
+	i, err := appAt(data, systemClock, io.Discard, io.Discard).openForWriting(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = i.service.Take(t.Context(), issuing.Move{Kind: contract.Revoked, Number: "X000000004", Actor: s.commission.Code, Reason: "wrongly-issued"},
+		i.whoIs(actor{s.commission, "supervisor-1"}))
+	i.close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	verify := func(word string) {
+		t.Helper()
+		out := filepath.Join(t.TempDir(), "out")
+		must(t, data, "export", "X000000004", "--out", out)
+		c := call(t.Context(), "nowhere", systemClock, "verify", "--trust", filepath.Join(out, "trust.json"), filepath.Join(out, "X000000004-main.pdf"))
+		if !strings.Contains(c.stdout, word) {
+			t.Errorf("the verdict does not say %q: %s", word, c.stdout)
+		}
+	}
+	verify("in force") // nobody was told yet
+	must(t, data, "jobs", "run")
+	verify("revoked")
 }

@@ -27,7 +27,7 @@ func deliveryKey(e issuing.Event, d issuing.Delivery) string {
 }
 
 const insertDue = `INSERT INTO due_work (idempotency_key, issuer, lane, topic, licence, sequence, state, due, ready, epoch, attempts,
-	failure_code, failure_detail, failed_at, created, ended_at)`
+	wakes, failure_code, failure_detail, failed_at, created, ended_at)`
 
 // insertDeliveries writes what the event e makes due, in its transaction.
 func insertDeliveries(ctx context.Context, s *session, ordinal int64, issuer string, e issuing.Event, deliveries []issuing.Delivery) error {
@@ -38,7 +38,7 @@ func insertDeliveries(ctx context.Context, s *session, ordinal int64, issuer str
 			state = due.Held
 		}
 		at := micro(d.Due)
-		rows[i] = []any{deliveryKey(e, d), issuer, d.Receiver, d.Topic, ordinal, e.Sequence, string(state), at, at, 0, 0, "", "", 0, at, 0}
+		rows[i] = []any{deliveryKey(e, d), issuer, d.Receiver, d.Topic, ordinal, e.Sequence, string(state), at, at, 0, 0, 0, "", "", 0, at, 0}
 	}
 	return s.insert(ctx, insertDue, "", rows)
 }
@@ -62,9 +62,21 @@ func heldForPaper(ctx context.Context, s *session, ordinal int64, deliveries []i
 	return held, nil
 }
 
+// wake makes an upkeep due at once, in the transaction of the data that it is about. One that is being done just now is done
+// again: it may have read what was there before.
+func wake(ctx context.Context, s *session, lane string, at time.Time) error {
+	us := micro(at)
+	_, err := s.exec(ctx, insertDue+` VALUES ($1,'',$2,'upkeep',NULL,-1,'due',$3,$3,0,0,1,'','',0,$3,0)
+		ON CONFLICT (idempotency_key) DO UPDATE SET wakes = due_work.wakes + 1,
+			due = CASE WHEN due_work.state = 'due' AND due_work.due > $3 THEN $3 ELSE due_work.due END,
+			ready = CASE WHEN due_work.state = 'due' AND due_work.ready > $3 THEN $3 ELSE due_work.ready END`,
+		due.UpkeepKey(lane), lane, us)
+	return err
+}
+
 // jobColumns are those of due_work with the licence's own; scanJob reads them.
-const jobColumns = `ordinal, idempotency_key, issuer, lane, topic, sequence, state, due, epoch, attempts, failure_code, failure_detail,
-	failed_at, created, ended_at, (SELECT l.id FROM licences l WHERE l.ordinal = due_work.licence),
+const jobColumns = `ordinal, idempotency_key, issuer, lane, topic, sequence, state, due, epoch, attempts, wakes, failure_code,
+	failure_detail, failed_at, created, ended_at, (SELECT l.id FROM licences l WHERE l.ordinal = due_work.licence),
 	(SELECT l.number FROM licences l WHERE l.ordinal = due_work.licence)`
 
 func scanJob(r *sql.Rows) (due.Job, error) {
@@ -72,7 +84,7 @@ func scanJob(r *sql.Rows) (due.Job, error) {
 	var state string
 	var at, failed, created, ended int64
 	var id, number sql.NullString
-	err := r.Scan(&j.ID, &j.Key, &j.Issuer, &j.Lane, &j.Topic, &j.Sequence, &state, &at, &j.Epoch, &j.Attempts,
+	err := r.Scan(&j.ID, &j.Key, &j.Issuer, &j.Lane, &j.Topic, &j.Sequence, &state, &at, &j.Epoch, &j.Attempts, &j.Wakes,
 		&j.Failure.Code, &j.Failure.Detail, &failed, &created, &ended, &id, &number)
 	j.State, j.Due, j.FailedAt, j.Created, j.Ended = due.State(state), fromMicro(at), fromMicro(failed), fromMicro(created), fromMicro(ended)
 	j.Licence, j.Number = id.String, number.String
@@ -135,11 +147,12 @@ func (db *DB) Settle(ctx context.Context, id, epoch int64, t due.Settlement) err
 	}
 	return db.write(ctx, func(ctx context.Context, s *session) error {
 		var lane string
-		err := s.scan(ctx, `UPDATE due_work SET state = $3, due = CASE WHEN $3 = 'due' THEN $4 ELSE due END,
-			ready = CASE WHEN $3 = 'due' THEN $4 ELSE due END,
+		err := s.scan(ctx, `UPDATE due_work SET state = $3,
+			due = CASE WHEN $3 = 'due' AND $5 = 1 AND wakes <> $11 THEN $12 WHEN $3 = 'due' THEN $4 ELSE due END,
+			ready = CASE WHEN $3 = 'due' AND $5 = 1 AND wakes <> $11 THEN $12 WHEN $3 = 'due' THEN $4 ELSE due END,
 			attempts = CASE WHEN $5 = 1 THEN 0 ELSE attempts - $6 END, failure_code = $7, failure_detail = $8, failed_at = $9, ended_at = $10
 			WHERE ordinal = $1 AND epoch = $2 AND state = 'leased' RETURNING lane`,
-			[]any{id, epoch, string(t.State), at, fresh, uncounted, t.Failure.Code, t.Failure.Detail, failedAt, ended}, &lane)
+			[]any{id, epoch, string(t.State), at, fresh, uncounted, t.Failure.Code, t.Failure.Detail, failedAt, ended, t.Wakes, micro(t.At)}, &lane)
 		if errors.Is(err, sql.ErrNoRows) {
 			return settledBefore(ctx, s, id, epoch)
 		}
@@ -226,7 +239,7 @@ func (db *DB) endLeases(ctx context.Context) error {
 func (db *DB) Arm(ctx context.Context, n due.New, now time.Time) (fresh bool, err error) {
 	err = db.write(ctx, func(ctx context.Context, s *session) error {
 		at := micro(n.Due)
-		rows, err := s.exec(ctx, insertDue+` VALUES ($1,$2,$3,$4,NULL,-1,'due',$5,$5,0,0,'','',0,$6,0) ON CONFLICT (idempotency_key) DO NOTHING`,
+		rows, err := s.exec(ctx, insertDue+` VALUES ($1,$2,$3,$4,NULL,-1,'due',$5,$5,0,0,0,'','',0,$6,0) ON CONFLICT (idempotency_key) DO NOTHING`,
 			n.Key, n.Issuer, n.Lane, n.Topic, at, micro(now))
 		fresh = rows == 1
 		return err

@@ -127,7 +127,7 @@ func TestDueWorkIsFoundByIndex(t *testing.T) {
 	var insert []string
 	for i := range 10_000 {
 		state := []string{"done", "done", "done", "due", "dead", "held", "leased", "cancelled"}[i%8]
-		insert = append(insert, fmt.Sprintf(`('k%d', 'h', 'lane-%d', 't', NULL, 0, '%s', %d, %d, 0, 0, '', '', 0, 0, 0)`, i, i%5, state, i, i))
+		insert = append(insert, fmt.Sprintf(`('k%d', 'h', 'lane-%d', 't', NULL, 0, '%s', %d, %d, 0, 0, 0, '', '', 0, 0, 0)`, i, i%5, state, i, i))
 	}
 	raw(t, path, insertDue+` VALUES `+strings.Join(insert, ","), `ANALYZE`)
 	if err := db.Close(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/elicence/elicence/due"
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/licence"
 )
@@ -82,6 +83,9 @@ func appendStep(ctx context.Context, s *session, st issuing.Step, note *sealedNo
 	if st.Status != nil {
 		if err := s.later(ctx, `UPDATE licences SET status = $1, status_at = $2, replaced_by = $3 WHERE ordinal = $4`,
 			int(*st.Status), micro(st.Event.At), st.ReplacedBy, ordinal); err != nil {
+			return err
+		}
+		if err := wake(ctx, s, due.UpkeepStatus, st.Event.At); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/elicence/elicence/audit"
+	"github.com/elicence/elicence/due"
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/ledger/contract"
 	"github.com/elicence/elicence/licence"
@@ -24,6 +25,9 @@ func takeBack(ctx context.Context, s *session, a issuing.Answer) error {
 	}
 	if statusAfter(kind) != issuing.InForce {
 		if err := restoreStatus(ctx, s, ordinal); err != nil {
+			return err
+		}
+		if err := wake(ctx, s, due.UpkeepStatus, a.At); err != nil {
 			return err
 		}
 	}

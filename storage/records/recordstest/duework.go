@@ -343,6 +343,56 @@ func deliveriesOfSteps(t *testing.T, e Engine) {
 	}
 }
 
+// wokenStatus: whoever ends a licence, or hears that the ledger refused its end, makes the status list due in the same
+// transaction, also while it is being made.
+func wokenStatus(t *testing.T, e Engine) {
+	s := newScene(t, e, 5)
+	l, other := s.issue("B1"), s.issue("B2")
+	const lane = due.UpkeepStatus
+	tomorrow := s.now.Add(24 * time.Hour)
+	publish := func(j due.Job, next time.Time) {
+		t.Helper()
+		s.must(s.r.Settle(s.ctx(), j.ID, j.Epoch, due.Settlement{State: due.Due, Due: next, Attempt: true, At: s.now, Wakes: j.Wakes}))
+	}
+	revoked := issuing.Revoked
+	end := func(l issuing.Licence) issuing.Event {
+		t.Helper()
+		st := step(l, s.last(l), "revoked", s.now)
+		st.Status = &revoked
+		s.must(s.r.AppendStep(s.ctx(), st))
+		return st.Event
+	}
+	if _, err := s.r.Arm(s.ctx(), due.New{Key: due.UpkeepKey(lane), Lane: lane, Topic: "upkeep", Due: tomorrow}, s.now); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.lease(lane, 0, 5); len(got) != 0 {
+		t.Fatalf("due before its time: %+v", got)
+	}
+	s.must(s.r.AppendStep(s.ctx(), step(l, s.last(l), "handed-over", s.now)))
+	if got := s.lease(lane, 0, 5); len(got) != 0 {
+		t.Errorf("a step that ends nothing makes it due: %+v", got)
+	}
+	first := end(l)
+	making := s.lease(lane, 0, 5)
+	if len(making) != 1 {
+		t.Fatalf("after a revocation: %+v", making)
+	}
+	end(other) // while the list is being made
+	publish(making[0], tomorrow)
+	making = s.lease(lane, 0, 5)
+	if len(making) != 1 {
+		t.Fatalf("after a revocation while the list was made: %+v", making)
+	}
+	publish(making[0], tomorrow)
+	if next, err := s.r.NextDue(s.ctx(), lane); err != nil || !next.Equal(tomorrow) {
+		t.Errorf("next at %s, %v", next, err)
+	}
+	s.must(s.r.MarkSequenced(s.ctx(), []issuing.Answer{{Hash: first.Hash, Refusal: "stale-predecessor", At: s.now}}))
+	if got := s.lease(lane, 0, 5); len(got) != 1 {
+		t.Errorf("after a refused revocation: %+v", got)
+	}
+}
+
 // dueWorkOfFailingCommits: whatever answer is lost, the job is neither lost nor settled otherwise than was said.
 func dueWorkOfFailingCommits(t *testing.T, e Engine) {
 	for _, withEffect := range []bool{false, true} {

@@ -120,6 +120,7 @@ func Run(t *testing.T, e Engine) {
 		{"RetryAndCancel", retryAndCancel},
 		{"DeliveriesAreHeldInPaperMode", heldInPaperMode},
 		{"DeliveriesOfSteps", deliveriesOfSteps},
+		{"AChangedStatusIsPublishedAtOnce", wokenStatus},
 		{"DueWorkOfFailingCommits", dueWorkOfFailingCommits},
 		{"OneFailsTheOthersDoNot", oneFails},
 		{"EveryCommitFails", everyCommitFails},

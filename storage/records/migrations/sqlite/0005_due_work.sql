@@ -16,6 +16,7 @@ CREATE TABLE due_work (
     ready           BIGINT  NOT NULL,
     epoch           BIGINT  NOT NULL,
     attempts        INTEGER NOT NULL,
+    wakes           BIGINT  NOT NULL, -- how often periodic work was made due before its time
     failure_code    TEXT    NOT NULL,
     failure_detail  TEXT    NOT NULL,
     failed_at       BIGINT  NOT NULL, -- 0 never
@@ -35,10 +36,10 @@ CREATE TABLE due_lanes (
 ) WITHOUT ROWID;
 
 INSERT INTO due_work (ordinal, idempotency_key, issuer, lane, topic, licence, sequence, state, due, ready, epoch, attempts,
-        failure_code, failure_detail, failed_at, created, ended_at)
+        wakes, failure_code, failure_detail, failed_at, created, ended_at)
     SELECT ordinal, lower(hex(randomblob(16))), issuer, receiver, topic, licence, -1,
         CASE WHEN done_at IS NOT NULL THEN 'done' WHEN held <> 0 THEN 'held' ELSE 'due' END,
-        due, due, 0, 0, '', '', 0, due, COALESCE(done_at, 0)
+        due, due, 0, 0, 0, '', '', 0, due, COALESCE(done_at, 0)
     FROM deliveries;
 DROP TABLE deliveries;
 
