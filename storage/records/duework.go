@@ -91,15 +91,17 @@ func scanJob(r *sql.Rows) (due.Job, error) {
 	return j, err
 }
 
-// skipLocked is what an engine with several writers puts behind the rows that takeJobs picks, so that takers never wait for
-// each other. Here one goroutine writes.
+// skipLocked is what an engine with several writers puts behind the rows that takeJobs picks (FOR UPDATE SKIP LOCKED), so that
+// takers never wait for each other. Here one goroutine writes.
 const skipLocked = ""
 
-const takeJobs = `UPDATE due_work SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, ready = $3
-	WHERE ordinal IN (SELECT ordinal FROM due_work WHERE lane = $1 AND state IN ('due', 'leased') AND ready <= $2
+// takeJobs picks once and for all before it changes anything: picked again for each row, a limit would not hold.
+const takeJobs = `WITH picked AS MATERIALIZED (SELECT ordinal FROM due_work
+		WHERE lane = $1 AND state IN ('due', 'leased') AND ready <= $2
 		AND NOT EXISTS (SELECT 1 FROM due_lanes p WHERE p.lane = $1 AND p.paused_until > $2)
 		ORDER BY ready, ordinal LIMIT $4` + skipLocked + `)
-	RETURNING ` + jobColumns
+	UPDATE due_work SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, ready = $3
+	WHERE ordinal IN (SELECT ordinal FROM picked) RETURNING ` + jobColumns
 
 // Take implements due.Queue.
 func (db *DB) Take(ctx context.Context, lane string, now, until time.Time, limit int) ([]due.Job, error) {
