@@ -22,7 +22,6 @@ type Options struct {
 	MaxAttempts int           // 50: about two days with the other defaults
 	Backoff     Backoff       // 5 s, 1 hour
 	NotYet      time.Duration // 15 s; until the next look at what is still to come
-	LaneWorkers int           // 1: how many jobs of one lane run at a time; more give up their order
 	// Report is told how each attempt ended, nil for nothing; it must be safe for concurrent use. err is nil for what was done.
 	Report func(j Job, s Settlement, err error)
 }
@@ -40,9 +39,6 @@ func (o Options) complete() Options {
 	if o.NotYet == 0 {
 		o.NotYet = 15 * time.Second
 	}
-	if o.LaneWorkers == 0 {
-		o.LaneWorkers = 1
-	}
 	if o.Report == nil {
 		o.Report = func(Job, Settlement, error) {}
 	}
@@ -54,10 +50,11 @@ type Lane struct {
 	Name   string
 	Worker Worker
 	Upkeep bool // it never becomes a dead letter: what keeps the installation alive is tried for ever
+	AtOnce int  // 1 if it is 0: how many of its jobs run at a time; more give up their order
 }
 
 // Runner works off lanes. It is safe for concurrent use; several runners, in one process or in several, share a queue.
-// What runs at a time is bounded by the number of lanes and Options.LaneWorkers, not by a pool that all share: in a pool,
+// What runs at a time is bounded by the lanes and their AtOnce, not by a pool that all share: in a pool,
 // a few slow receivers would hold every place.
 type Runner struct {
 	queue   Queue
@@ -129,7 +126,7 @@ func (r *Runner) DrainLane(ctx context.Context, lane string) (Summary, error) {
 	var sum Summary
 	var errs []error
 	var group sync.WaitGroup
-	for range r.options.LaneWorkers {
+	for range max(l.AtOnce, 1) {
 		group.Go(func() {
 			for {
 				s, more, err := r.one(ctx, l)

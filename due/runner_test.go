@@ -527,7 +527,7 @@ func TestRunnersShareAQueue(t *testing.T) {
 	rec := &receiver{}
 	var group sync.WaitGroup
 	for range 4 {
-		r := h.runner(due.Options{LaneWorkers: 2}, due.Lane{Name: "a", Worker: rec.work}, due.Lane{Name: "b", Worker: rec.work})
+		r := h.runner(due.Options{}, due.Lane{Name: "a", Worker: rec.work, AtOnce: 2}, due.Lane{Name: "b", Worker: rec.work})
 		group.Go(func() {
 			if _, err := r.Drain(t.Context()); err != nil {
 				t.Error(err)

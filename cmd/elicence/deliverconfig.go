@@ -22,6 +22,7 @@ type receiverConfig struct {
 	Driver       string        `yaml:"driver"`  // folder or https
 	Address      string        `yaml:"address"` // a folder, relative to the data folder, or an https address
 	Topics       []string      `yaml:"topics"`  // parts, hand-over
+	AtOnce       int           `yaml:"atOnce,omitempty"` // 0: one after the other, in order
 	Timeout      time.Duration `yaml:"timeout,omitempty"`
 	TLS          tlsConfig     `yaml:"tls,omitempty"`
 }
@@ -32,6 +33,9 @@ type tlsConfig struct {
 	Certificate string `yaml:"certificate,omitempty"`
 	Key         string `yaml:"key,omitempty"`
 }
+
+// maxAtOnce bounds what one receiver costs in memory: a parcel is a fifth of a megabyte.
+const maxAtOnce = 32
 
 // check refuses what cannot be meant. Whether files and folders are there shows when something is delivered: a share that is
 // not mounted must not keep a hospital from issuing.
@@ -59,6 +63,9 @@ func (c deliverConfig) check(path string) error {
 		}
 		if r.Timeout < 0 || r.Timeout > time.Hour {
 			return usage("%s: timeout is %s; at most an hour", where, r.Timeout)
+		}
+		if r.AtOnce < 0 || r.AtOnce > maxAtOnce {
+			return usage("%s: atOnce is %d; at most %d", where, r.AtOnce, maxAtOnce)
 		}
 		switch r.Driver {
 		case "folder":

@@ -51,7 +51,7 @@ func (i *installation) deliveryLanes() []due.Lane {
 			}})
 			continue
 		}
-		lanes = append(lanes, due.Lane{Name: c.Organisation, Worker: deliver.Worker(documents{i}, eventKeys{i.keyring}, receiver, i.who(""), i.app.now)})
+		lanes = append(lanes, due.Lane{Name: c.Organisation, AtOnce: c.AtOnce, Worker: deliver.Worker(documents{i}, eventKeys{i.keyring}, receiver, i.who(""), i.app.now)})
 	}
 	return lanes
 }
@@ -161,6 +161,9 @@ func offered(events []issuing.Event, j due.Job) (issuing.Event, string, error) {
 	return issuing.Event{}, "", never("ledger-refused", nil)
 }
 
+// errUnasked: a delivery of an organisation whose keystore this command has not opened. jobs run asks for its passphrase.
+var errUnasked = errors.New("its keystore is not open, and this command does not ask for its passphrase")
+
 // deliverDue sends what is due at the end of a command. It never fails the command: what is issued is issued.
 func (i *installation) deliverDue(ctx context.Context) {
 	if len(i.config.Deliver.Receivers) == 0 {
@@ -169,7 +172,9 @@ func (i *installation) deliverDue(ctx context.Context) {
 	r, err := i.runner(i.deliveryLanes(), nil)
 	if err == nil {
 		bounded, stop := context.WithTimeout(ctx, atTheEnd)
+		i.unasked.Store(true)
 		_, err = r.Drain(bounded)
+		i.unasked.Store(false)
 		stop()
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			err = nil

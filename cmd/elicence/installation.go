@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/term"
@@ -39,6 +40,8 @@ type installation struct {
 	types   *lazyTypes
 	service *issuing.Service
 	ledger  *log
+
+	unasked atomic.Bool // deliveries at a command's end: nobody is asked for another organisation's passphrase
 
 	checkOnce sync.Once
 	checker   *verify.Verifier
@@ -220,6 +223,9 @@ func (i *installation) passphrase(_ context.Context, name string) ([]byte, error
 		if err == nil || !errors.Is(err, os.ErrNotExist) {
 			return b, err
 		}
+	}
+	if i.unasked.Load() {
+		return nil, errUnasked
 	}
 	return i.app.prompt("passphrase of the keystore of " + name)
 }

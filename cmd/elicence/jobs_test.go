@@ -703,6 +703,7 @@ func TestReceiversAreChecked(t *testing.T) {
 		"{organisation: 街道, driver: folder, address: x, topics: [parts]}":                                                                                  "social credit code",
 		"{organisation: %s, driver: ftp, address: x, topics: [parts]}":                                                                                     "folder and https",
 		"{organisation: %s, driver: folder, topics: [parts]}":                                                                                              "has an address",
+		"{organisation: %s, driver: folder, address: x, topics: [parts], atOnce: 33}":                                                                      "at most 32",
 		"{organisation: %s, driver: folder, address: x, topics: []}":                                                                                       "topics is empty",
 		"{organisation: %s, driver: folder, address: x, topics: [lunch]}":                                                                                  "no topic",
 		"{organisation: %s, driver: folder, address: x, topics: [parts], tls: {ca: x}}":                                                                    "neither tls",
@@ -757,4 +758,20 @@ func TestARevocationIsPublishedWhateverDies(t *testing.T) {
 	verify("in force") // nobody was told yet
 	must(t, data, "jobs", "run")
 	verify("revoked")
+}
+
+// A clerk whose command has ended is not asked for the passphrase of another organisation, whose deliveries wait too.
+func TestDeliveriesAtTheEndAskNobody(t *testing.T) {
+	t.Parallel()
+	i, err := appAt(copyOf(t, fresh), systemClock, io.Discard, io.Discard).openForReading(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.close()
+	i.config.Demonstration = false
+	i.unasked.Store(true)
+	_, _, err = eventKeys{i.keyring}.EventKey(t.Context(), demonstrationScheme().hospitals[0].Code)
+	if !errors.Is(err, errUnasked) || !errors.Is(err, issuing.ErrKey) {
+		t.Errorf("it would ask: %v", err)
+	}
 }
