@@ -80,7 +80,8 @@ const (
 	Again   Verdict = iota // this job failed; it is tried again later, others go on
 	Away                   // the receiver is away: nothing of the lane is tried for a while, the order stays
 	Refused                // it will never be taken: a dead letter, at once
-	NotYet                 // something that it needs is still to come: later, and this was no attempt
+	NotYet                 // something that this job needs is still to come: later, the longer it waits already; this was no attempt
+	Lags                   // something that everybody's jobs need is still to come: a short pause of the lane; this was no attempt
 )
 
 // Failed is the error of a worker that knows what failed. Any other error of a worker means Again with code "internal".
@@ -123,7 +124,7 @@ type Settlement struct {
 	Attempt bool      // false: the attempt does not count
 	Failure Failure   // zero when nothing failed
 	At      time.Time
-	Lane    time.Time // nothing of the lane is taken before; zero: the lane is free, and its failures are forgotten if State is Done
+	Lane    time.Time // nothing of the lane is taken before. Zero: after an attempt the lane is free, and its failures are forgotten
 	Audit   *audit.Entry
 }
 

@@ -21,7 +21,7 @@ type Options struct {
 	Lease       time.Duration // 2 minutes; a job that runs longer renews it, so it bounds how long a killed worker's job waits
 	MaxAttempts int           // 50: about two days with the other defaults
 	Backoff     Backoff       // 5 s, 1 hour
-	NotYet      time.Duration // 15 s; until the next look at what is still to come
+	NotYet      time.Duration // 5 s; until the next look at what is still to come, at least
 	// Report is told how each attempt ended, nil for nothing; it must be safe for concurrent use. err is nil for what was done.
 	Report func(j Job, s Settlement, err error)
 }
@@ -37,7 +37,7 @@ func (o Options) complete() Options {
 		o.Backoff = Backoff{Base: 5 * time.Second, Ceiling: time.Hour}
 	}
 	if o.NotYet == 0 {
-		o.NotYet = 15 * time.Second
+		o.NotYet = 5 * time.Second
 	}
 	if o.Report == nil {
 		o.Report = func(Job, Settlement, error) {}
@@ -227,8 +227,13 @@ func (r *Runner) judge(ctx context.Context, l Lane, j Job, done Worked, err erro
 		s.Failure = failed.Failure
 	}
 	switch failed.Verdict {
+	case Lags:
+		// One job looks, not ten thousand; and the order stays.
+		s.Attempt, s.Lane = false, now.Add(r.options.NotYet)
+		return s, nil
 	case NotYet:
-		s.Attempt, s.Due = false, now.Add(max(r.options.NotYet, min(failed.After, r.options.Backoff.Ceiling)))
+		wait := min(now.Sub(j.Created)/4, r.options.Backoff.Ceiling)
+		s.Attempt, s.Due = false, now.Add(max(wait, r.options.NotYet))
 		return s, nil
 	case Refused:
 		if !l.Upkeep {

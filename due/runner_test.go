@@ -497,24 +497,62 @@ func TestPeriodicWorkArmsItself(t *testing.T) {
 	}
 }
 
-// What needs something that is still to come is looked at again, however often, and is no failure.
+// What needs something that is still to come is looked at again, less and less often, and is no failure; others go on.
 func TestNotYetIsNoAttempt(t *testing.T) {
 	h := newHall(t)
-	h.arm("a", 1)
-	rec := &receiver{say: func(n int, _ due.Job) error {
-		if n < 10 {
-			return &due.Failed{Failure: due.Failure{Code: "awaits-receipt"}, Verdict: due.NotYet}
+	h.arm("a", 2)
+	looks := 0
+	rec := &receiver{say: func(_ int, j due.Job) error {
+		if j.Key == "a-0" && h.clock.Now().Before(start.Add(24*time.Hour)) {
+			looks++
+			return &due.Failed{Failure: due.Failure{Code: "key"}, Verdict: due.NotYet}
 		}
 		return nil
 	}}
 	r := h.runner(due.Options{MaxAttempts: 2}, due.Lane{Name: "a", Worker: rec.work})
 	h.clock.advance(time.Minute)
-	for range 10 {
-		h.drain(r)
-		h.clock.advance(15 * time.Second)
+	if s := h.drain(r); s != (due.Summary{Done: 1, Again: 1}) {
+		t.Errorf("%+v", s)
 	}
-	if got := h.jobs(due.Done); len(got) != 1 || got[0].Attempts != 1 {
+	for range 26 * 60 {
+		h.clock.advance(time.Minute)
+		h.drain(r)
+	}
+	if got := h.jobs(due.Done); len(got) != 2 || got[0].Attempts != 1 {
 		t.Errorf("%+v", got)
+	}
+	if looks < 10 || looks > 60 {
+		t.Errorf("looked %d times in a day", looks)
+	}
+}
+
+// While something lags that all need, one job looks from time to time and the others stay where they are, in their order.
+func TestWhatLagsIsLookedAtByOne(t *testing.T) {
+	h := newHall(t)
+	const count, looks = 20, 10
+	h.arm("a", count)
+	rec := &receiver{say: func(n int, _ due.Job) error {
+		if n <= looks {
+			return &due.Failed{Failure: due.Failure{Code: "awaits-receipt"}, Verdict: due.Lags}
+		}
+		return nil
+	}}
+	r := h.runner(due.Options{MaxAttempts: 2}, due.Lane{Name: "a", Worker: rec.work})
+	h.clock.advance(time.Minute)
+	for n := range looks {
+		if s := h.drain(r); s != (due.Summary{Again: 1}) {
+			t.Fatalf("look %d: %+v", n, s)
+		}
+		if s := h.drain(r); s != (due.Summary{}) {
+			t.Errorf("looked at once again: %+v", s)
+		}
+		h.clock.advance(5 * time.Second)
+	}
+	if s := h.drain(r); s.Done != count {
+		t.Errorf("%+v", s)
+	}
+	if diff := cmp.Diff(append(slices.Repeat([]string{"a-0"}, looks), wanted("a", count)...), rec.seen); diff != "" {
+		t.Errorf("seen (-want +got):\n%s", diff)
 	}
 }
 

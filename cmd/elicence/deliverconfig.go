@@ -19,9 +19,9 @@ type deliverConfig struct {
 
 type receiverConfig struct {
 	Organisation string        `yaml:"organisation"`
-	Driver       string        `yaml:"driver"`  // folder or https
-	Address      string        `yaml:"address"` // a folder, relative to the data folder, or an https address
-	Topics       []string      `yaml:"topics"`  // parts, hand-over
+	Driver       string        `yaml:"driver"`           // folder or https
+	Address      string        `yaml:"address"`          // a folder, relative to the data folder, or an https address
+	Topics       []string      `yaml:"topics"`           // parts, hand-over
 	AtOnce       int           `yaml:"atOnce,omitempty"` // 0: one after the other, in order
 	Timeout      time.Duration `yaml:"timeout,omitempty"`
 	TLS          tlsConfig     `yaml:"tls,omitempty"`

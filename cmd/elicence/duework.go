@@ -71,8 +71,9 @@ func (k eventKeys) EventKey(ctx context.Context, organisation string) (signer.Ke
 // documents finds what is to be delivered.
 type documents struct{ i *installation }
 
-func notYet(code string, cause error) error {
-	return &due.Failed{Failure: due.Failure{Code: code}, Verdict: due.NotYet, Cause: cause}
+// lags says that every delivery waits: for the ledger, or for the records.
+func lags(code string, cause error) error {
+	return &due.Failed{Failure: due.Failure{Code: code}, Verdict: due.Lags, Cause: cause}
 }
 
 func never(code string, cause error) error {
@@ -85,7 +86,7 @@ func unread(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.Is(err, licence.ErrUnavailable):
-		return notYet("records", err)
+		return lags("records", err)
 	}
 	return never("unreadable", err)
 }
@@ -116,14 +117,14 @@ func (d documents) Document(ctx context.Context, j due.Job) (deliver.Document, e
 	}
 	receipt, err := d.i.receiptOf(ctx, l)
 	if errors.Is(err, errNotSequenced) || errors.Is(err, embedded.ErrNotPublished) {
-		return out, notYet("awaits-receipt", err)
+		return out, lags("awaits-receipt", err)
 	}
 	if err != nil {
 		return out, unread(err)
 	}
 	reading := d.i.reading(actor{organisation: licence.Organisation{Code: out.Sender}}, "deliver", l.ID, j.Topic+" → "+j.Lane)
 	if err := d.i.db.Record(ctx, reading); err != nil {
-		return out, notYet("records", err)
+		return out, lags("records", err)
 	}
 	for _, name := range parts {
 		b, err := d.i.service.Part(ctx, l, name)
@@ -154,7 +155,7 @@ func offered(events []issuing.Event, j due.Job) (issuing.Event, string, error) {
 			continue
 		}
 		if e.Index == nil {
-			return e, "", notYet("awaits-receipt", errNotSequenced)
+			return e, "", lags("awaits-receipt", errNotSequenced)
 		}
 		return e, signed.Event.Part, nil
 	}

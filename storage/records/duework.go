@@ -182,13 +182,14 @@ func settledBefore(ctx context.Context, s *session, id, epoch int64) error {
 	return err
 }
 
-// settleLane pauses a lane whose receiver is away, and frees one whose receiver has answered, be it with a refusal.
+// settleLane pauses a lane whose receiver is away, or whose jobs wait for something that all need, and frees one whose receiver has answered, be it with a refusal.
 func settleLane(ctx context.Context, s *session, lane string, t due.Settlement) error {
 	var err error
 	switch {
 	case !t.Lane.IsZero():
-		_, err = s.exec(ctx, `INSERT INTO due_lanes (lane, issuer, paused_until, failures) VALUES ($1, '', $2, 1)
-			ON CONFLICT (lane) DO UPDATE SET paused_until = excluded.paused_until, failures = due_lanes.failures + 1`, lane, micro(t.Lane))
+		_, err = s.exec(ctx, `INSERT INTO due_lanes (lane, issuer, paused_until, failures) VALUES ($1, '', $2, $3)
+			ON CONFLICT (lane) DO UPDATE SET paused_until = excluded.paused_until, failures = due_lanes.failures + excluded.failures`,
+			lane, micro(t.Lane), bit(t.Attempt))
 	case t.Attempt:
 		_, err = s.exec(ctx, `DELETE FROM due_lanes WHERE lane = $1`, lane)
 	}

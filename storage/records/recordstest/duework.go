@@ -179,6 +179,13 @@ func settlements(t *testing.T, e Engine) {
 	if until, failures, err := s.r.Pause(s.ctx(), "a"); err != nil || failures != 0 || !until.IsZero() {
 		t.Errorf("an answered lane is paused until %s after %d, %v", until, failures, err)
 	}
+	// What lags behind pauses the lane, and is no failure of the receiver.
+	lagging := s.lease("a", at.Sub(s.now), 1)[0]
+	s.must(s.r.Settle(s.ctx(), lagging.ID, lagging.Epoch, due.Settlement{State: due.Due, Due: lagging.Due, At: at, Failure: due.Failure{Code: "awaits-receipt"}, Lane: at.Add(time.Second)}))
+	if until, failures, err := s.r.Pause(s.ctx(), "a"); err != nil || failures != 0 || !until.Equal(at.Add(time.Second)) {
+		t.Errorf("lagging until %s after %d, %v", until, failures, err)
+	}
+	at = at.Add(time.Second)
 	// What waits for something else has made no attempt.
 	second := s.lease("a", at.Sub(s.now), 1)[0]
 	s.must(s.r.Settle(s.ctx(), second.ID, second.Epoch, due.Settlement{State: due.Due, Due: at.Add(time.Second), At: at, Failure: due.Failure{Code: "awaits-receipt"}}))
