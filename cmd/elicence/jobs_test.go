@@ -775,3 +775,66 @@ func TestDeliveriesAtTheEndAskNobody(t *testing.T) {
 		t.Errorf("it would ask: %v", err)
 	}
 }
+
+// What cannot be delivered yet waits, what never can does not: each by the reason that a person is told.
+func TestWhatADeliveryNeeds(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, issued)
+	i, err := appAt(o.data, systemClock, io.Discard, io.Discard).openForWriting(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.close()
+	city := o.scheme.cityArchive
+	l, err := i.db.ByNumber(t.Context(), "X000000005")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fails := func(what string, j due.Job, code string, v due.Verdict) {
+		t.Helper()
+		before, err := i.db.OfLicence(t.Context(), l.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := documents{i}.Document(t.Context(), j)
+		var f *due.Failed
+		if !errors.As(err, &f) || f.Code != code || f.Verdict != v {
+			t.Errorf("%s: %d files, %v; want %s, verdict %d", what, len(d.Files), err, code, v)
+		}
+		after, err := i.db.OfLicence(t.Context(), l.ID)
+		if err != nil || code != "unreadable" && len(after) != len(before) {
+			t.Errorf("%s: it was read, though it cannot be delivered: %v", what, err)
+		}
+	}
+	job := due.Job{Licence: l.ID, Topic: deliver.TopicHandOver, Lane: city.Code, Sequence: -1}
+	fails("nothing was handed over", job, "ledger-refused", due.Refused)
+	if _, err := i.service.Take(t.Context(), issuing.Move{Kind: contract.HandedOver, Number: l.Number, Actor: l.Issuer, Part: "counterfoil", Counterparty: city.Code},
+		i.who("stock-1")); err != nil {
+		t.Fatal(err)
+	}
+	fails("the ledger has not answered", job, "awaits-receipt", due.Lags)
+	if err := i.ledger.catchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := (documents{i}).Document(t.Context(), job); err != nil || len(d.Files) != 3 || d.Sender != l.Issuer {
+		t.Errorf("%d files, %v", len(d.Files), err)
+	}
+	job.Sequence = 7
+	fails("another step", job, "ledger-refused", due.Refused)
+	job.Sequence, job.Lane = 1, o.scheme.districtArchive.Code
+	fails("another archive", job, "ledger-refused", due.Refused)
+	fails("no such licence", due.Job{Licence: strings.Repeat("0", 32), Topic: deliver.TopicParts}, "unreadable", due.Refused)
+	parts := due.Job{Licence: l.ID, Topic: deliver.TopicParts, Lane: o.inbox.self}
+	keyID, err := i.db.Erase(t.Context(), l.ID, i.who("test"))
+	if err != nil || keyID == "" {
+		t.Fatal(err)
+	}
+	fails("erased", parts, "unreadable", due.Refused)
+	if err := i.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var f *due.Failed
+	if _, err := (documents{i}).Document(t.Context(), parts); !errors.As(err, &f) || f.Code != "records" || f.Verdict != due.Lags {
+		t.Errorf("records that are away: %v", err)
+	}
+}
