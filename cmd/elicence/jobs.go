@@ -80,7 +80,11 @@ var stateWords = map[due.State]string{
 }
 
 func (r jobRow) print(w io.Writer) {
-	fmt.Fprintf(w, "%6d  %s  %s  %s  %s  %s", r.ID, stateWords[r.State], r.Receiver, r.Topic, r.Number, r.Due.Format("2006-01-02 15:04:05"))
+	number := r.Number
+	if number == "" {
+		number = "-"
+	}
+	fmt.Fprintf(w, "%6d  %s  %s  %s  %s  %s", r.ID, stateWords[r.State], r.Receiver, r.Topic, number, r.Due.Format("2006-01-02 15:04:05"))
 	if r.Attempts > 0 {
 		fmt.Fprintf(w, "  第 %d 次 attempt %d", r.Attempts, r.Attempts)
 	}
