@@ -29,12 +29,12 @@ type Lease struct {
 // Duties hands out leases. They go by the clock of the records, so that processes need not agree about the time. All
 // methods are safe for concurrent use.
 type Duties interface {
-	// Acquire takes a duty that nobody has, or whose holder has let it lapse. ErrHeld names the holder.
-	Acquire(ctx context.Context, duty, holder string, term time.Duration) (Lease, error)
-	// Renew begins the term anew. ErrLapsed when it had ended: the duty has to be acquired again.
-	Renew(ctx context.Context, l Lease, term time.Duration) error
-	// Release gives the duty back at once. One that has lapsed is no error.
-	Release(ctx context.Context, l Lease) error
+	// AcquireDuty takes a duty that nobody has, or whose holder has let it lapse. ErrHeld names the holder.
+	AcquireDuty(ctx context.Context, duty, holder string, term time.Duration) (Lease, error)
+	// RenewDuty begins the term anew. ErrLapsed when it had ended: the duty has to be acquired again.
+	RenewDuty(ctx context.Context, l Lease, term time.Duration) error
+	// ReleaseDuty gives the duty back at once. One that has lapsed is no error.
+	ReleaseDuty(ctx context.Context, l Lease) error
 }
 
 type leaseKey struct{}

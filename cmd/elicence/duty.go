@@ -42,7 +42,7 @@ func (d *duty) take(ctx context.Context) (context.Context, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.held.Epoch != 0 {
-		err := d.leases.Renew(ctx, d.held, dutyTerm)
+		err := d.leases.RenewDuty(ctx, d.held, dutyTerm)
 		if err == nil {
 			return issuing.Under(ctx, d.held), nil
 		}
@@ -51,7 +51,7 @@ func (d *duty) take(ctx context.Context) (context.Context, error) {
 		}
 		d.held = issuing.Lease{}
 	}
-	lease, err := d.leases.Acquire(ctx, d.name, holder(), dutyTerm)
+	lease, err := d.leases.AcquireDuty(ctx, d.name, holder(), dutyTerm)
 	if err != nil {
 		return ctx, err
 	}
@@ -68,7 +68,7 @@ func (d *duty) give(ctx context.Context) error {
 	}
 	lease := d.held
 	d.held = issuing.Lease{}
-	return d.leases.Release(context.WithoutCancel(ctx), lease)
+	return d.leases.ReleaseDuty(context.WithoutCancel(ctx), lease)
 }
 
 // work takes the duty, and does the work while renewing it. issuing.ErrHeld if another process has it.
@@ -89,7 +89,7 @@ func (d *duty) work(ctx context.Context, do func(ctx context.Context) error) err
 				return
 			case <-tick.C:
 				lease, ok := issuing.LeaseOf(under)
-				if !ok || d.leases.Renew(renewing, lease, dutyTerm) != nil {
+				if !ok || d.leases.RenewDuty(renewing, lease, dutyTerm) != nil {
 					return // the next write says why
 				}
 			}

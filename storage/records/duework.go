@@ -79,7 +79,7 @@ const jobColumns = `ordinal, idempotency_key, issuer, lane, topic, sequence, sta
 	failure_detail, failed_at, created, ended_at, (SELECT l.id FROM licences l WHERE l.ordinal = due_work.licence),
 	(SELECT l.number FROM licences l WHERE l.ordinal = due_work.licence)`
 
-func scanJob(r *sql.Rows) (due.Job, error) {
+func scanJob(r row) (due.Job, error) {
 	var j due.Job
 	var state string
 	var at, failed, created, ended int64
@@ -91,17 +91,16 @@ func scanJob(r *sql.Rows) (due.Job, error) {
 	return j, err
 }
 
-// skipLocked is what an engine with several writers puts behind the rows that takeJobs picks (FOR UPDATE SKIP LOCKED), so that
-// takers never wait for each other. Here one goroutine writes.
-const skipLocked = ""
-
-// takeJobs picks once and for all before it changes anything: picked again for each row, a limit would not hold.
-const takeJobs = `WITH picked AS MATERIALIZED (SELECT ordinal FROM due_work
+// takeJobs picks once and for all before it changes anything: picked again for each row, a limit would not hold. Of several
+// processes that take, none waits for another.
+func takeJobs(d dialect) string {
+	return `WITH picked AS MATERIALIZED (SELECT ordinal FROM due_work
 		WHERE lane = $1 AND state IN ('due', 'leased') AND ready <= $2
 		AND NOT EXISTS (SELECT 1 FROM due_lanes p WHERE p.lane = $1 AND p.paused_until > $2)
-		ORDER BY ready, ordinal LIMIT $4` + skipLocked + `)
+		ORDER BY ready, ordinal LIMIT $4` + d.skipLocked + `)
 	UPDATE due_work SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, ready = $3
 	WHERE ordinal IN (SELECT ordinal FROM picked) RETURNING ` + jobColumns
+}
 
 // Take implements due.Queue.
 func (db *DB) Take(ctx context.Context, lane string, now, until time.Time, limit int) ([]due.Job, error) {
@@ -113,7 +112,7 @@ func (db *DB) Take(ctx context.Context, lane string, now, until time.Time, limit
 	var jobs []due.Job
 	err = db.write(ctx, func(ctx context.Context, s *session) error {
 		jobs = nil
-		return s.each(ctx, takeJobs, []any{lane, micro(now), micro(until), limit}, func(r *sql.Rows) error {
+		return s.each(ctx, takeJobs(s.sql), []any{lane, micro(now), micro(until), limit}, func(r row) error {
 			j, err := scanJob(r)
 			jobs = append(jobs, j)
 			return err
@@ -187,11 +186,11 @@ func settleLane(ctx context.Context, s *session, lane string, t due.Settlement) 
 	var err error
 	switch {
 	case !t.Lane.IsZero():
-		_, err = s.exec(ctx, `INSERT INTO due_lanes (lane, issuer, paused_until, failures) VALUES ($1, '', $2, $3)
+		err = s.later(ctx, `INSERT INTO due_lanes (lane, issuer, paused_until, failures) VALUES ($1, '', $2, $3)
 			ON CONFLICT (lane) DO UPDATE SET paused_until = excluded.paused_until, failures = due_lanes.failures + excluded.failures`,
 			lane, micro(t.Lane), bit(t.Attempt))
 	case t.Attempt:
-		_, err = s.exec(ctx, `DELETE FROM due_lanes WHERE lane = $1`, lane)
+		err = s.later(ctx, `DELETE FROM due_lanes WHERE lane = $1`, lane)
 	}
 	return err
 }
@@ -225,17 +224,10 @@ func (db *DB) NextDue(ctx context.Context, lane string) (time.Time, error) {
 	return until, err
 }
 
-// endLeases gives back what an earlier process had taken: it held the lock of this file and is gone. Where several
-// processes write, leases end by time alone.
-func (db *DB) endLeases(ctx context.Context) error {
-	var leased int
-	if err := db.row(ctx, `SELECT COUNT(*) FROM due_work WHERE state = 'leased'`).Scan(&leased); err != nil || leased == 0 {
-		return say("read due work", err)
-	}
-	return db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, `UPDATE due_work SET state = 'due', epoch = epoch + 1, ready = due WHERE state = 'leased'`)
-		return err
-	})
+// endTaken gives back the jobs that an earlier process had taken: it held the lock of this file and is gone. Where several
+// processes write, their leases end by time alone.
+func endTaken(ctx context.Context, s *session) error {
+	return s.later(ctx, `UPDATE due_work SET state = 'due', epoch = epoch + 1, ready = due WHERE state = 'leased'`)
 }
 
 // Arm implements due.Desk.
@@ -267,7 +259,7 @@ func (db *DB) Jobs(ctx context.Context, state due.State, lane string, after int6
 		return nil, say("list due work", err)
 	}
 	var jobs []due.Job
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		j, err := scanJob(r)
 		jobs = append(jobs, j)
 		return err
@@ -282,7 +274,7 @@ func (db *DB) Job(ctx context.Context, id int64) (due.Job, error) {
 		return due.Job{}, say("read due work", err)
 	}
 	var found []due.Job
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		j, err := scanJob(r)
 		found = append(found, j)
 		return err
@@ -303,7 +295,7 @@ func (db *DB) Waiting(ctx context.Context) (map[string]map[due.State]int, error)
 		return nil, say("count due work", err)
 	}
 	counts := map[string]map[due.State]int{}
-	err = collect(rows, func(r *sql.Rows) error {
+	err = collect(rows, func(r row) error {
 		var lane, state string
 		var n int
 		if err := r.Scan(&lane, &state, &n); err != nil {
@@ -323,7 +315,7 @@ type moved struct{ lane, licence string }
 
 // move runs an UPDATE … RETURNING lane and the licence's id; the audit row says what was done with which licence's work.
 func move(ctx context.Context, s *session, who audit.Entry, query string, args ...any) (all []moved, err error) {
-	err = s.each(ctx, query+` RETURNING lane, (SELECT l.id FROM licences l WHERE l.ordinal = due_work.licence)`, args, func(r *sql.Rows) error {
+	err = s.each(ctx, query+` RETURNING lane, (SELECT l.id FROM licences l WHERE l.ordinal = due_work.licence)`, args, func(r row) error {
 		var m moved
 		var id sql.NullString
 		err := r.Scan(&m.lane, &id)
@@ -351,7 +343,7 @@ func (db *DB) Retry(ctx context.Context, ids []int64, at time.Time, who audit.En
 			if len(all) == 0 {
 				return notMoved(ctx, s, id)
 			}
-			if _, err := s.exec(ctx, `DELETE FROM due_lanes WHERE lane = $1`, all[0].lane); err != nil {
+			if err := s.later(ctx, `DELETE FROM due_lanes WHERE lane = $1`, all[0].lane); err != nil {
 				return err
 			}
 			count++

@@ -24,7 +24,7 @@ func TestOldDeliveriesBecomeDueWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer old.Close()
-	p, err := provider(old)
+	p, err := (&sqliteFile{}).provider(old)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func column(t *testing.T, db *sql.DB, query string, args ...any) []string {
 		t.Fatal(err)
 	}
 	var out []string
-	if err := collect(rows, func(r *sql.Rows) error {
+	if err := collect(rows, func(r row) error {
 		var s string
 		err := r.Scan(&s)
 		out = append(out, s)
@@ -146,7 +146,7 @@ func TestDueWorkIsFoundByIndex(t *testing.T) {
 		text string
 		args []any
 	}{
-		"take":    {takeJobs, []any{"lane-1", 5000, 6000, 10}},
+		"take":    {takeJobs(db.sql), []any{"lane-1", 5000, 6000, 10}},
 		"next":    {nextDue, []any{"lane-1"}},
 		"state":   {jobsOfState, []any{"dead", 0, 100}},
 		"lane":    {jobsOfLane, []any{"dead", 0, 100, "lane-1"}},
@@ -160,7 +160,7 @@ func TestDueWorkIsFoundByIndex(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		var plan []string
-		if err := collect(rows, func(r *sql.Rows) error {
+		if err := collect(rows, func(r row) error {
 			var id, parent, unused int
 			var detail string
 			err := r.Scan(&id, &parent, &unused, &detail)

@@ -35,6 +35,8 @@ type dialect struct {
 	version string
 	// lock ends a SELECT whose rows nobody else may change before the transaction ends. Empty where there is one writer.
 	lock string
+	// skipLocked ends a SELECT of rows that somebody else may be changing: those are passed over.
+	skipLocked string
 	// share ends a SELECT whose rows nobody else may change, though others may share them.
 	share string
 	// lockLicence is lock for the rows of l alone, in a join.

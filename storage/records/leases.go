@@ -10,8 +10,8 @@ import (
 	"github.com/elicence/elicence/issuing"
 )
 
-// Acquire implements issuing.Duties.
-func (db *DB) Acquire(ctx context.Context, duty, holder string, term time.Duration) (issuing.Lease, error) {
+// AcquireDuty implements issuing.Duties.
+func (db *DB) AcquireDuty(ctx context.Context, duty, holder string, term time.Duration) (issuing.Lease, error) {
 	l := issuing.Lease{Duty: duty, Holder: holder}
 	err := db.write(ctx, func(ctx context.Context, s *session) error {
 		err := s.scan(ctx, `INSERT INTO leases (name, issuer, holder, epoch, until) VALUES ($1, '', $2, 1, `+s.sql.now+` + $3)
@@ -29,8 +29,8 @@ func (db *DB) Acquire(ctx context.Context, duty, holder string, term time.Durati
 	return l, err
 }
 
-// Renew implements issuing.Duties.
-func (db *DB) Renew(ctx context.Context, l issuing.Lease, term time.Duration) error {
+// RenewDuty implements issuing.Duties.
+func (db *DB) RenewDuty(ctx context.Context, l issuing.Lease, term time.Duration) error {
 	return db.write(ctx, func(ctx context.Context, s *session) error {
 		n, err := s.exec(ctx, `UPDATE leases SET until = `+s.sql.now+` + $1 WHERE name = $2 AND epoch = $3 AND until > `+s.sql.now,
 			term.Microseconds(), l.Duty, l.Epoch)
@@ -41,8 +41,8 @@ func (db *DB) Renew(ctx context.Context, l issuing.Lease, term time.Duration) er
 	})
 }
 
-// Release implements issuing.Duties.
-func (db *DB) Release(ctx context.Context, l issuing.Lease) error {
+// ReleaseDuty implements issuing.Duties.
+func (db *DB) ReleaseDuty(ctx context.Context, l issuing.Lease) error {
 	return db.write(ctx, func(ctx context.Context, s *session) error {
 		err := s.later(ctx, `UPDATE leases SET until = 0 WHERE name = $1 AND epoch = $2`, l.Duty, l.Epoch)
 		return err
@@ -53,8 +53,10 @@ func (db *DB) Release(ctx context.Context, l issuing.Lease) error {
 // that there is no other process.
 func (db *DB) endLeases(ctx context.Context) error {
 	return db.write(ctx, func(ctx context.Context, s *session) error {
-		err := s.later(ctx, `UPDATE leases SET until = 0 WHERE until <> 0`)
-		return err
+		if err := endTaken(ctx, s); err != nil {
+			return err
+		}
+		return s.later(ctx, `UPDATE leases SET until = 0 WHERE until <> 0`)
 	})
 }
 

@@ -88,6 +88,7 @@ func (p *postgresServer) dialect() dialect {
 		begin:       "BEGIN",
 		version:     `SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied`,
 		lock:        " FOR UPDATE",
+		skipLocked:  " FOR UPDATE SKIP LOCKED",
 		share:       " FOR SHARE",
 		lockLicence: " FOR UPDATE OF l",
 		now:         `(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT`,

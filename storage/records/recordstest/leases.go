@@ -16,33 +16,33 @@ import (
 
 func leases(t *testing.T, e Engine) {
 	s := newScene(t, e, 0)
-	first, err := s.r.Acquire(s.ctx(), issuing.DutySequence, "first", time.Hour)
+	first, err := s.r.AcquireDuty(s.ctx(), issuing.DutySequence, "first", time.Hour)
 	s.must(err)
-	_, err = s.r.Acquire(s.ctx(), issuing.DutySequence, "second", time.Hour)
+	_, err = s.r.AcquireDuty(s.ctx(), issuing.DutySequence, "second", time.Hour)
 	wants(t, err, issuing.ErrHeld)
 	if err != nil && !strings.Contains(err.Error(), "first") {
 		t.Errorf("%v does not name the holder", err)
 	}
-	other, err := s.r.Acquire(s.ctx(), issuing.DutyUpkeep, "second", time.Hour) // another duty is free
+	other, err := s.r.AcquireDuty(s.ctx(), issuing.DutyUpkeep, "second", time.Hour) // another duty is free
 	s.must(err)
-	s.must(s.r.Release(s.ctx(), other))
-	s.must(s.r.Renew(s.ctx(), first, time.Hour))
-	s.must(s.r.Release(s.ctx(), first))
-	wants(t, s.r.Renew(s.ctx(), first, time.Hour), issuing.ErrLapsed)
-	s.must(s.r.Release(s.ctx(), first))
-	second, err := s.r.Acquire(s.ctx(), issuing.DutySequence, "second", time.Hour)
+	s.must(s.r.ReleaseDuty(s.ctx(), other))
+	s.must(s.r.RenewDuty(s.ctx(), first, time.Hour))
+	s.must(s.r.ReleaseDuty(s.ctx(), first))
+	wants(t, s.r.RenewDuty(s.ctx(), first, time.Hour), issuing.ErrLapsed)
+	s.must(s.r.ReleaseDuty(s.ctx(), first))
+	second, err := s.r.AcquireDuty(s.ctx(), issuing.DutySequence, "second", time.Hour)
 	s.must(err)
 	if second.Epoch <= first.Epoch {
 		t.Errorf("epoch %d after %d", second.Epoch, first.Epoch)
 	}
-	s.must(s.r.Release(s.ctx(), first)) // a former holder gives nothing away
-	s.must(s.r.Renew(s.ctx(), second, time.Hour))
+	s.must(s.r.ReleaseDuty(s.ctx(), first)) // a former holder gives nothing away
+	s.must(s.r.RenewDuty(s.ctx(), second, time.Hour))
 
 	// Of sixteen that want it one gets it.
-	s.must(s.r.Release(s.ctx(), second))
+	s.must(s.r.ReleaseDuty(s.ctx(), second))
 	var got atomic.Int64
 	together(16, func(i int) {
-		_, err := s.r.Acquire(s.ctx(), issuing.DutySequence, fmt.Sprint("holder ", i), time.Hour)
+		_, err := s.r.AcquireDuty(s.ctx(), issuing.DutySequence, fmt.Sprint("holder ", i), time.Hour)
 		switch {
 		case err == nil:
 			got.Add(1)
@@ -60,7 +60,7 @@ func leases(t *testing.T, e Engine) {
 func lostHolder(t *testing.T, e Engine) {
 	s := newScene(t, e, 10)
 	l := s.issue("B1")
-	short, err := s.r.Acquire(s.ctx(), issuing.DutySequence, "frozen", time.Microsecond)
+	short, err := s.r.AcquireDuty(s.ctx(), issuing.DutySequence, "frozen", time.Microsecond)
 	s.must(err)
 	writes := func(why error) {
 		t.Helper()
@@ -71,11 +71,11 @@ func lostHolder(t *testing.T, e Engine) {
 		_, _, err := s.r.Seal(frozen)
 		wants(t, err, why)
 	}
-	for s.r.Renew(s.ctx(), short, time.Microsecond) == nil {
+	for s.r.RenewDuty(s.ctx(), short, time.Microsecond) == nil {
 		time.Sleep(time.Microsecond) // the records' clock is theirs: it has to pass
 	}
 	writes(issuing.ErrLapsed)
-	next, err := s.r.Acquire(s.ctx(), issuing.DutySequence, "next", time.Hour)
+	next, err := s.r.AcquireDuty(s.ctx(), issuing.DutySequence, "next", time.Hour)
 	s.must(err)
 	writes(issuing.ErrLapsed)
 	if head, err := s.r.Head(s.ctx()); err != nil || head.Size != 0 {
