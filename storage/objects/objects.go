@@ -32,6 +32,13 @@ var (
 	ErrFull = errors.New("objects: 存储空间已满 / no space left in the store")
 	// ErrReadOnly says that the store cannot be written to.
 	ErrReadOnly = errors.New("objects: 存储目录不可写 / the store cannot be written to")
+	// ErrUnavailable says that the store did not answer, or asked to come back later, until patience ended. What was
+	// to be written may be there or not: put it again.
+	ErrUnavailable = errors.New("objects: 对象存储暂时没有应答 / the store does not answer now")
+	// ErrAccess says that the store does not accept the credentials, or does not allow them what is needed.
+	ErrAccess = errors.New("objects: 对象存储拒绝此凭据 / the store refuses these credentials")
+	// ErrUnfit says that the store does not keep what the house promises: nothing may be entrusted to it.
+	ErrUnfit = errors.New("objects: 对象存储不符合要求 / the store does not keep what it must")
 )
 
 // MaxSize bounds one object, in bytes. A signed part is about 60 KB; the bound only keeps a damaged store from
