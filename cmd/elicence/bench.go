@@ -38,12 +38,12 @@ type benchResult struct {
 
 func (a *app) benchCommand() *cobra.Command {
 	var n, workers int
-	var births, profile string
+	var births, profile, store string
 	c := &cobra.Command{
 		Use:   "bench issue|render|sign|verify",
 		Short: "测速 · measure on this machine, everything durable, in a throw-away installation",
 		Long: `Bench makes an installation in a temporary folder beside --data, runs the real code and prints what it
-measured. issue runs a batch, then single births one after the other; every commit and object is on disk.`,
+measured. issue runs a batch, then single births one after the other; every commit and object is on disk, or in the store that --objects names.`,
 		Example:   "  elicence bench issue -n 2000\n  elicence bench verify -n 5000 --json",
 		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"issue", "render", "sign", "verify"},
@@ -63,7 +63,15 @@ measured. issue runs a batch, then single births one after the other; every comm
 			defer os.RemoveAll(folder)
 			quiet := *a
 			quiet.data, quiet.stderr = filepath.Join(folder, "data"), io.Discard
-			if err := quiet.initialise(cmd.Context(), demonstrationScheme()); err != nil {
+			var change []func(*config)
+			if store != "" {
+				where, err := objectsAt(store)
+				if err != nil {
+					return err
+				}
+				change = append(change, func(c *config) { c.Objects = where })
+			}
+			if err := quiet.initialise(cmd.Context(), demonstrationScheme(), change...); err != nil {
 				return err
 			}
 			i, err := quiet.openForWriting(cmd.Context())
@@ -103,6 +111,7 @@ measured. issue runs a batch, then single births one after the other; every comm
 	a.driverFlags(c)
 	c.Flags().IntVarP(&n, "count", "n", 1000, "how many")
 	c.Flags().IntVar(&workers, "workers", 8*runtime.NumCPU(), "births in work at the same time")
+	c.Flags().StringVar(&store, "objects", "", "where the objects go, s3://BUCKET/PREFIX?endpoint=…&retention=1d: they stay there until then (default: the temporary folder)")
 	c.Flags().StringVar(&profile, "cpu-profile", "", "write a pprof CPU profile to this file")
 	c.Flags().StringVar(&births, "births", "testdata/births/births.jsonl", "births to take content from, repeated under new business ids")
 	return c

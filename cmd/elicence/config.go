@@ -23,7 +23,7 @@ type config struct {
 	Operator      string        `yaml:"operator"`  // signs the trust file
 	Registrar     string        `yaml:"registrar"` // enrols organisations on the ledger, signs checkpoints and status lists
 	Records       recordsDriver `yaml:"records"`
-	Objects       driver        `yaml:"objects"`
+	Objects       objectsConfig `yaml:"objects"`
 	Keys          driver        `yaml:"keys"`
 	Ledger        struct {
 		Driver    string   `yaml:"driver"`
@@ -89,7 +89,6 @@ func readConfig(dir string) (config, error) {
 
 func (c config) check(path string) error {
 	for _, d := range []struct{ what, have, want string }{
-		{"objects.driver", c.Objects.Driver, "dir"},
 		{"keys.driver", c.Keys.Driver, "softkey"}, {"ledger.driver", c.Ledger.Driver, "embedded"},
 	} {
 		if d.have != d.want {
@@ -98,6 +97,9 @@ func (c config) check(path string) error {
 	}
 	if err := c.Records.check(); err != nil {
 		return usage("%s: records: %w", path, err)
+	}
+	if err := c.Objects.check(path); err != nil {
+		return err
 	}
 	if c.Format != 1 {
 		return usage("%s: format %d; this program reads format 1", path, c.Format)

@@ -17,6 +17,7 @@ import (
 	"github.com/elicence/elicence/licence"
 	"github.com/elicence/elicence/storage/envelope"
 	"github.com/elicence/elicence/storage/objects"
+	"github.com/elicence/elicence/storage/objects/s3"
 	"github.com/elicence/elicence/storage/records"
 	"github.com/elicence/elicence/templates"
 	"github.com/elicence/elicence/verify/trust"
@@ -97,11 +98,17 @@ func remedies() []remedy {
 			"用 --passphrase-file 或 $ELICENCE_PASSPHRASE 给出正确口令 · give the right passphrase with --passphrase-file or $ELICENCE_PASSPHRASE"},
 		{[]error{softkey.ErrKeystore, issuing.ErrKey}, exitUnavailable, "密钥库打不开",
 			"从备份放回该机构的密钥库；没有它不能签名，但未消耗任何编号 · put the organisation's keystore file back from its backup; without it nothing can be signed, and nothing was consumed"},
+		{[]error{s3.ErrConfig}, exitUsage, "", "见 docs/operations.md · see “An object store” in docs/operations.md"},
+		{[]error{objects.ErrUnfit}, exitUnavailable, "", "查看缺什么 · see what is missing with: elicence storage check"},
+		{[]error{objects.ErrAccess, s3.ErrCredentials}, exitUnavailable, "",
+			"核对凭据及其权限，见 docs/operations.md · look at the credentials and what they may do: “An object store” in docs/operations.md"},
+		{[]error{objects.ErrUnavailable}, exitUnavailable, "",
+			"存储恢复后再执行同一命令，即从中断处继续 · when the store answers again, repeat the command: it goes on where it stopped"},
 		{[]error{records.ErrSealed, objects.ErrDamaged, embedded.ErrDamaged, envelope.ErrOpen}, exitUnavailable, "数据目录损坏或混入了别处的文件",
 			"从备份整体放回 · the folder is damaged or mixed with another one: put it back whole from its backup"},
 		{[]error{records.ErrVersion}, exitUnavailable, "数据表版本与程序不符",
 			"用相应版本的程序，或先执行一条写入命令以升级 · use the program version that these records belong to, or run a writing command with this one, which brings older records forward"},
-		{[]error{licence.ErrUnavailable, syscall.ENOSPC, syscall.EROFS, os.ErrPermission}, exitUnavailable, "暂不可用",
+		{[]error{licence.ErrUnavailable, objects.ErrFull, objects.ErrReadOnly, syscall.ENOSPC, syscall.EROFS, os.ErrPermission}, exitUnavailable, "暂不可用",
 			"使目录可写并腾出空间，再执行同一命令，即从中断处继续 · make the folder writable and free some space, then repeat the command: it goes on where it stopped"},
 		{[]error{os.ErrNotExist}, exitUnavailable, "文件或目录不存在", ""},
 		{[]error{context.Canceled}, exitUnavailable, "已中断", "再执行同一命令，即从中断处继续 · interrupted: repeat the command, it goes on where it stopped"},

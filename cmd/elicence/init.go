@@ -30,6 +30,7 @@ const (
 )
 
 func (a *app) initCommand() *cobra.Command {
+	var store string
 	c := &cobra.Command{
 		Use:   "init",
 		Short: "建立示范安装 · make a demonstration installation: CA, keystores, organisations, people, stock, fonts",
@@ -38,12 +39,20 @@ of one city (a hospital and a county agency for each district, health commission
 each with its own keystore, people with passphrases (in secrets/), and numbers in stock.
 
 All that it signs is marked SPECIMEN. A production installation brings its own certificate chain.`,
-		Example: "  elicence init --data ./data",
+		Example: "  elicence init --data ./data\n  elicence init --objects 's3://licences/city?endpoint=https://objects.example.org&retention=30y'",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			begun := time.Now()
 			s := demonstrationScheme()
-			if err := a.initialise(cmd.Context(), s); err != nil {
+			var change []func(*config)
+			if store != "" {
+				where, err := objectsAt(store)
+				if err != nil {
+					return err
+				}
+				change = append(change, func(c *config) { c.Objects = where })
+			}
+			if err := a.initialise(cmd.Context(), s, change...); err != nil {
 				return err
 			}
 			return a.tell(map[string]any{"data": a.data, "organisations": len(s.all())}, func(w io.Writer) {
@@ -53,6 +62,7 @@ All that it signs is marked SPECIMEN. A production installation brings its own c
 		},
 	}
 	a.driverFlags(c)
+	c.Flags().StringVar(&store, "objects", "", "where the objects go, s3://BUCKET/PREFIX?endpoint=…&retention=… (default: a folder of the installation)")
 	return c
 }
 
@@ -60,7 +70,7 @@ func demonstrationConfig(s scheme) config {
 	c := config{
 		Format: 1, Name: words{"示范电子证照信任名录", "Demonstration electronic licence scheme"}, Demonstration: true,
 		Zone: "Asia/Shanghai", Operator: s.operator.Code, Registrar: s.commission.Code,
-		Records: recordsDriver{Driver: "sqlite", Path: "records/elicence.db"}, Objects: driver{"dir", "objects"}, Keys: driver{"softkey", "keystores"},
+		Records: recordsDriver{Driver: "sqlite", Path: "records/elicence.db"}, Objects: objectsConfig{Driver: "dir", Path: "objects"}, Keys: driver{"softkey", "keystores"},
 	}
 	c.Ledger.Driver, c.Ledger.Origin = "embedded", "elicence.example/demonstration"
 	c.Ledger.Cosigners, c.Ledger.Needed = []string{s.police.Code, s.cityArchive.Code}, 2
@@ -71,8 +81,8 @@ func demonstrationConfig(s scheme) config {
 }
 
 // initialise makes the whole installation in a folder beside the wanted one and renames it when it is complete: a
-// killed init leaves no half installation.
-func (a *app) initialise(ctx context.Context, s scheme) error {
+// killed init leaves no half installation. Changes are made to the configuration of a demonstration.
+func (a *app) initialise(ctx context.Context, s scheme, changes ...func(*config)) error {
 	if _, err := os.Stat(filepath.Join(a.data, configFile)); err == nil {
 		return &failure{code: exitNo, cause: fmt.Errorf("%s: there is an installation already", a.data), do: "choose another folder with --data"}
 	}
@@ -91,7 +101,7 @@ func (a *app) initialise(ctx context.Context, s scheme) error {
 	defer os.RemoveAll(building)
 	b := *a
 	b.data = building
-	if err := b.build(ctx, s); err != nil {
+	if err := b.build(ctx, s, changes); err != nil {
 		return err
 	}
 	if err := os.Chmod(building, 0o755); err != nil {
@@ -106,15 +116,22 @@ func (a *app) initialise(ctx context.Context, s scheme) error {
 	return nil
 }
 
-func (a *app) build(ctx context.Context, s scheme) error {
+func (a *app) build(ctx context.Context, s scheme, changes []func(*config)) error {
 	c := demonstrationConfig(s)
 	if a.recordsURL != "" {
 		c.Records = recordsDriver{Driver: onPostgres, URL: a.recordsURL}
-		if err := c.Records.check(); err != nil {
-			return usage("--records: %w", err)
-		}
 	}
-	for _, d := range []string{"keystores", "certificates", "secrets", "publish", "fonts", "records", "objects"} {
+	for _, change := range changes {
+		change(&c)
+	}
+	if err := c.check(configFile); err != nil {
+		return err
+	}
+	i := &installation{app: a, dir: a.data, config: c}
+	if err := i.newObjects(ctx); err != nil {
+		return err
+	}
+	for _, d := range []string{"keystores", "certificates", "secrets", "publish", "fonts", "records"} {
 		mode := os.FileMode(0o755)
 		if d == "secrets" || d == "keystores" {
 			mode = 0o700
@@ -126,7 +143,6 @@ func (a *app) build(ctx context.Context, s scheme) error {
 	if _, err := fetchFonts(ctx, filepath.Join(a.data, "fonts")); err != nil {
 		return err
 	}
-	i := &installation{app: a, dir: a.data, config: c}
 	var err error
 	if i.zone, err = time.LoadLocation(c.Zone); err != nil {
 		return err

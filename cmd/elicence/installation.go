@@ -21,7 +21,6 @@ import (
 	"github.com/elicence/elicence/hsm/softkey"
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/signer/cms"
-	"github.com/elicence/elicence/storage/objects/dir"
 	"github.com/elicence/elicence/storage/records"
 	"github.com/elicence/elicence/verify"
 )
@@ -35,7 +34,7 @@ type installation struct {
 	keyring *keyring
 	chain   *authority
 	db      *records.DB
-	objects *dir.Store
+	objects objectStore
 	vault   *vault
 	types   *lazyTypes
 	service *issuing.Service
@@ -122,7 +121,7 @@ func (i *installation) openStores(ctx context.Context, readOnly bool) (err error
 		return err
 	}
 	i.vault.index = i.db.Index()
-	if i.objects, err = dir.Open(i.path(i.config.Objects.Path)); err != nil {
+	if i.objects, err = i.openObjects(); err != nil {
 		return err
 	}
 	i.ledger = &log{i: i, readOnly: readOnly, duty: duty{leases: i.db, name: issuing.DutySequence}}

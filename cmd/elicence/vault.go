@@ -12,9 +12,9 @@ import (
 	"github.com/elicence/elicence/hsm/softkey"
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/ledger/embedded"
+	"github.com/elicence/elicence/licence"
 	"github.com/elicence/elicence/storage/envelope"
 	"github.com/elicence/elicence/storage/objects"
-	"github.com/elicence/elicence/storage/objects/dir"
 )
 
 // wrappingLabel is the key of the storage keystore that wraps the licences' data keys.
@@ -91,18 +91,27 @@ func (v *vault) KeyObject(key issuing.DataKey, licenceID string) (issuing.Object
 func (v *vault) tag(licenceID string) [32]byte { return v.index.Tag(envelope.LicenceColumn, licenceID) }
 
 // parts keeps a licence's files among the objects.
-type parts struct{ *dir.Store }
+type parts struct{ objectStore }
 
 // Put implements issuing.Objects. What comes from the vault was hashed there; anything else is hashed now.
 func (p parts) Put(ctx context.Context, o issuing.Object) error {
 	if known, ok := o.(objects.Object); ok {
 		return p.PutObject(ctx, known)
 	}
-	return p.Store.Put(ctx, o.Key(), o.Bytes())
+	return p.objectStore.Put(ctx, o.Key(), o.Bytes())
+}
+
+// Get implements issuing.Objects: a store that is away is what waiting cures.
+func (p parts) Get(ctx context.Context, key string) ([]byte, error) {
+	b, err := p.objectStore.Get(ctx, key)
+	if errors.Is(err, objects.ErrUnavailable) || errors.Is(err, objects.ErrAccess) {
+		return nil, fmt.Errorf("%w: %w", licence.ErrUnavailable, err)
+	}
+	return b, err
 }
 
 // tiles keeps the log's tiles among the objects.
-type tiles struct{ store *dir.Store }
+type tiles struct{ store objectStore }
 
 func (t tiles) Put(ctx context.Context, path string, b []byte) error {
 	return t.store.Put(ctx, path, b)

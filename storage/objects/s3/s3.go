@@ -522,3 +522,9 @@ func (s *Store) lock(ctx context.Context) (state lockState, err error) {
 	}
 	return state, err
 }
+
+// Ready returns nil if the store answers and is one to which anything may be entrusted: objects.ErrUnfit, ErrAccess or
+// ErrUnavailable if not.
+func (s *Store) Ready(ctx context.Context) error {
+	return say("open", s.config.Bucket, s.look(ctx))
+}

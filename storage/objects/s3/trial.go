@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -29,7 +30,10 @@ const trialFolder = ".storage-check/"
 
 // Trial is a place for trials beside a store's objects; its own objects are kept for twenty minutes only. It implements
 // storecheck.Subject.
-type Trial struct{ *Store }
+type Trial struct {
+	*Store
+	touched atomic.Bool // something may have been put
+}
 
 // Trial returns a new place for trials. It shares the store's connections and needs no Close.
 func (s *Store) Trial() *Trial {
@@ -39,11 +43,20 @@ func (s *Store) Trial() *Trial {
 		prefix: s.prefix + trialFolder + begun.Format("20060102t150405z") + "-" + strings.ToLower(rand.Text()[:8]) + "/",
 		until:  func(now time.Time) time.Time { return now.Add(trialRetention) },
 	}
-	return &Trial{t}
+	return &Trial{Store: t}
+}
+
+// Put implements storecheck.Subject.
+func (t *Trial) Put(ctx context.Context, key string, b []byte) error {
+	t.touched.Store(true)
+	return t.Store.Put(ctx, key, b)
 }
 
 // Left implements storecheck.Subject.
 func (t *Trial) Left() string {
+	if !t.touched.Load() {
+		return ""
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	left := 0

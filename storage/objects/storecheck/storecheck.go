@@ -119,7 +119,7 @@ func Run(ctx context.Context, s Subject, tell func(Finding)) Report {
 		f := Finding{Check: a.Name, Verdict: Passed}
 		switch {
 		case errors.Is(err, ErrMissing):
-			f.Verdict, f.Needs, f.Detail = Missing, a.Needs, err.Error()
+			f.Verdict, f.Needs, f.Detail = Missing, a.Needs, strings.TrimPrefix(strings.TrimPrefix(err.Error(), ErrMissing.Error()), ": ")
 		case errors.Is(err, ErrNotOffered):
 			f.Verdict, f.Needs = NotOffered, a.Needs
 		case err != nil:
@@ -135,7 +135,9 @@ func Run(ctx context.Context, s Subject, tell func(Finding)) Report {
 			raw = append(raw, a)
 			continue
 		}
-		add(a, a.Try(ctx, "", nil))
+		if add(a, a.Try(ctx, "", nil)) == Undecided {
+			break
+		}
 	}
 	if !r.Fit() && len(r.Findings) > 0 {
 		r.Left = s.Left()
