@@ -234,10 +234,10 @@ func whole(t *testing.T, data string, numbers map[string]string, agency string) 
 	if !audit.Clean || audit.Lag != 0 || audit.Licences != len(numbers) || audit.Cosigned != audit.Entries {
 		t.Errorf("audit: %+v", audit)
 	}
-	if parts := countFiles(t, filepath.Join(data, "objects", "objects")); parts != 2*len(numbers) {
+	if parts := stored(t, data, "objects/"); parts != 2*len(numbers) {
 		t.Errorf("%d parts are stored for %d births", parts, len(numbers))
 	}
-	if keys := countFiles(t, filepath.Join(data, "objects", "keys")); keys != len(numbers) {
+	if keys := stored(t, data, "keys/"); keys != len(numbers) {
 		t.Errorf("%d keys are stored for %d births", keys, len(numbers))
 	}
 	out := filepath.Join(t.TempDir(), "out")
@@ -282,13 +282,6 @@ func verifies(t *testing.T, data, out string, want int, proven bool) {
 			t.Errorf("%s: %+v", filepath.Base(r.File), r.Report)
 		}
 	}
-}
-
-func countFiles(t *testing.T, dir string) int {
-	t.Helper()
-	count := 0
-	files(t, dir, func(string, []byte) { count++ })
-	return count
 }
 
 // A custody step or an exchange that is killed has happened or has not; said again, it happens once.

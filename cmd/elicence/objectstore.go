@@ -86,9 +86,17 @@ func (a *app) openS3(c s3.Config, folder string) (*s3.Store, error) {
 // openObjects opens the store that the configuration names.
 func (i *installation) openObjects() (objectStore, error) {
 	if c := i.config.Objects; c.Driver == "s3" {
-		return i.app.openS3(*c.S3, i.dir)
+		s, err := i.app.openS3(*c.S3, i.dir)
+		if err != nil {
+			return nil, err // not the nil of a pointer, which is no nil store
+		}
+		return s, nil
 	}
-	return dir.Open(i.path(i.config.Objects.Path))
+	s, err := dir.Open(i.path(i.config.Objects.Path))
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 var errSomethingThere = errors.New("对象存放处不是空的 / the place for the objects is not empty")

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -196,7 +197,10 @@ func (t told) Unwrap() error { return t.cause }
 // address of a request is as long as a line.
 func plain(err error) error {
 	if r := refusal(err); r.StatusCode != 0 {
-		words := fmt.Sprintf("HTTP %d %s", r.StatusCode, word(r.Code))
+		words := fmt.Sprintf("HTTP %d", r.StatusCode)
+		if name := strings.TrimSpace(strings.TrimPrefix(r.Code, strconv.Itoa(r.StatusCode))); name != "" {
+			words += " " + word(name)
+		}
 		if r.RequestID != "" {
 			words += ", request " + word(r.RequestID)
 		}
