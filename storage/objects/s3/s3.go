@@ -408,7 +408,7 @@ func (s *Store) List(ctx context.Context, prefix string, each func(objects.Info)
 				return stop{err}
 			}
 		}
-		if v.marker || objects.CheckKey(v.key) != nil {
+		if ours := objects.CheckKey(v.key) == nil; v.marker || !ours {
 			return nil
 		}
 		current = &objects.Info{Key: v.key, Size: v.size}
