@@ -102,6 +102,8 @@ func remedies() []remedy {
 		{[]error{objects.ErrUnfit}, exitUnavailable, "对象存储不符合要求", "查看缺什么 · see what is missing with: elicence storage check"},
 		{[]error{objects.ErrAccess, s3.ErrCredentials}, exitUnavailable, "对象存储拒绝此凭据，或没有凭据",
 			"核对凭据及其权限，见 docs/operations.md · look at the credentials and what they may do: “An object store” in docs/operations.md"},
+		{[]error{objects.ErrUntrusted}, exitUnavailable, "对象存储的身份无法确认",
+			"核对 endpoint，或用 caFile 指明签发其证书的机构 · look at endpoint, or name the authority of its certificate in caFile"},
 		{[]error{objects.ErrUnavailable}, exitUnavailable, "对象存储没有应答",
 			"存储恢复后再执行同一命令，即从中断处继续 · when the store answers again, repeat the command: it goes on where it stopped"},
 		{[]error{records.ErrSealed, objects.ErrDamaged, embedded.ErrDamaged, envelope.ErrOpen}, exitUnavailable, "数据目录损坏或混入了别处的文件",

@@ -37,6 +37,8 @@ var (
 	ErrUnavailable = errors.New("objects: 对象存储暂时没有应答 / the store does not answer now")
 	// ErrAccess says that the store does not accept the credentials, or does not allow them what is needed.
 	ErrAccess = errors.New("objects: 对象存储拒绝此凭据 / the store refuses these credentials")
+	// ErrUntrusted says that the store cannot prove who it is: nothing was sent to it.
+	ErrUntrusted = errors.New("objects: 对象存储的身份无法确认 / the store cannot prove who it is")
 	// ErrUnfit says that the store does not keep what the house promises: nothing may be entrusted to it.
 	ErrUnfit = errors.New("objects: 对象存储不符合要求 / the store does not keep what it must")
 )

@@ -171,6 +171,9 @@ func say(verb, key string, err error) error {
 		}
 	}
 	kind := objects.ErrUnavailable
+	if untrusted(err) {
+		kind = objects.ErrUntrusted
+	}
 	if r := refusal(err); r.StatusCode != 0 {
 		switch {
 		case r.StatusCode == http.StatusInsufficientStorage || r.Code == "QuotaExceeded" || r.Code == "XMinioStorageFull":

@@ -145,7 +145,7 @@ func (s *Store) Close() error {
 
 // Put creates the object and returns once the store has it, with its lock. The same bytes under the same key are
 // adopted: nil. Errors: objects.ErrExists (other bytes stand there), ErrDamaged (the address is taken by bytes that are
-// not its own), ErrKey, ErrTooLarge, ErrUnfit, ErrAccess, ErrFull, ErrUnavailable. After the last, and after any error
+// not its own), ErrKey, ErrTooLarge, ErrUnfit, ErrAccess, ErrUntrusted, ErrFull, ErrUnavailable. After the last, and after any error
 // without a sentinel, the object may or may not be there: put it again.
 func (s *Store) Put(ctx context.Context, key string, b []byte) error {
 	if err := objects.CheckPut(key, b); err != nil {
@@ -523,8 +523,8 @@ func (s *Store) lock(ctx context.Context) (state lockState, err error) {
 	return state, err
 }
 
-// Ready returns nil if the store answers and is one to which anything may be entrusted: objects.ErrUnfit, ErrAccess or
-// ErrUnavailable if not.
+// Ready returns nil if the store answers and is one to which anything may be entrusted: objects.ErrUnfit, ErrAccess,
+// ErrUntrusted or ErrUnavailable if not.
 func (s *Store) Ready(ctx context.Context) error {
 	return say("open", s.config.Bucket, s.look(ctx))
 }

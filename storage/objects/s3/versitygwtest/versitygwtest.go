@@ -30,6 +30,7 @@ type Server struct {
 	AccessKey, SecretKey string
 
 	folder  string
+	secured []string // flags of a server with TLS
 	process *exec.Cmd
 	ended   chan struct{} // closed when the process is gone
 	said    *output
@@ -65,7 +66,20 @@ func Open(folder string) (*Server, error) {
 			return nil, err
 		}
 	}
-	s := &Server{AccessKey: "test-" + rand.Text()[:8], SecretKey: rand.Text(), folder: folder}
+	return (&Server{AccessKey: "test-" + rand.Text()[:8], SecretKey: rand.Text(), folder: folder}).open(program)
+}
+
+// Secured starts a second server on the folder of s, with TLS and the same credentials. The caller stops it.
+func (s *Server) Secured(certFile, keyFile string) (*Server, error) {
+	program, err := find()
+	if err != nil {
+		return nil, err
+	}
+	second := &Server{AccessKey: s.AccessKey, SecretKey: s.SecretKey, folder: s.folder, secured: []string{"--cert", certFile, "--key", keyFile}}
+	return second.open(program)
+}
+
+func (s *Server) open(program string) (_ *Server, err error) {
 	// Between the choice of a free port and its use another process may take it: then choose again.
 	for range 5 {
 		if err = s.start(program); err == nil {
@@ -131,8 +145,9 @@ func (s *Server) start(program string) error {
 		return err
 	}
 	s.said = &output{}
-	s.process = exec.Command(program, "--port", s.Address, "--keep-alive", "--quiet", "--health", "/alive",
-		"posix", "--versioning-dir", filepath.Join(s.folder, "versions"), filepath.Join(s.folder, "objects"))
+	arguments := append([]string{"--port", s.Address, "--keep-alive", "--quiet", "--health", "/alive"}, s.secured...)
+	s.process = exec.Command(program, append(arguments,
+		"posix", "--versioning-dir", filepath.Join(s.folder, "versions"), filepath.Join(s.folder, "objects"))...)
 	s.process.Env = []string{"ROOT_ACCESS_KEY=" + s.AccessKey, "ROOT_SECRET_KEY=" + s.SecretKey, "PATH=" + os.Getenv("PATH"), "HOME=" + s.folder}
 	s.process.Stdout, s.process.Stderr = s.said, s.said
 	// A killed test takes its server along.
@@ -162,6 +177,13 @@ func (s *Server) start(program string) error {
 }
 
 func (s *Server) alive(ctx context.Context) bool {
+	if len(s.secured) > 0 { // it listens only when it is ready
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.Address)
+		if err != nil {
+			return false
+		}
+		return c.Close() == nil
+	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Address+"/alive", nil)
 	if err != nil {
 		return false
@@ -193,7 +215,12 @@ func (s *Server) Kill() {
 }
 
 // Endpoint is the server's address as a URL.
-func (s *Server) Endpoint() string { return "http://" + s.Address }
+func (s *Server) Endpoint() string {
+	if len(s.secured) > 0 {
+		return "https://" + s.Address
+	}
+	return "http://" + s.Address
+}
 
 // Environment holds the credentials, as FindCredentials of package s3 looks for them.
 func (s *Server) Environment(name string) string {
