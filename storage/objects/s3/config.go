@@ -110,6 +110,9 @@ func (c Config) endpoint() (*url.URL, error) {
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
 		return nil, fmt.Errorf("%w: endpoint: only scheme, host and port belong into it", ErrConfig)
 	}
+	if host := u.Hostname(); !s3utils.IsValidIP(host) && !s3utils.IsValidDomain(host) {
+		return nil, fmt.Errorf("%w: endpoint: neither a name nor an address of a machine", ErrConfig)
+	}
 	if u.Scheme == "http" && !c.PlainHTTP && !loopback(u.Hostname()) {
 		return nil, fmt.Errorf("%w: endpoint %s is not encrypted and not this machine: use https, or say plainHttp: true", ErrConfig, u.Host)
 	}
