@@ -227,6 +227,77 @@ func TestListGoesOnWhereItBrokeOff(t *testing.T) {
 	}
 }
 
+// TestMangledOnTheWay: a bit that turns on the way to the store is refused there, one that turns on the way back is
+// noticed here; both are tried again, and nobody is given other bytes than were put.
+func TestMangledOnTheWay(t *testing.T) {
+	b := bytes.Repeat([]byte("part "), 12_000)
+	for what, name := range sortsOfKeys {
+		t.Run(what, func(t *testing.T) {
+			key := name(b)
+			once := func(method string, fault versitygwtest.Fault) func(versitygwtest.Request) versitygwtest.Fault {
+				done := false
+				return func(r versitygwtest.Request) versitygwtest.Fault {
+					if done || r.Method != method || !strings.HasSuffix(r.Path, key) {
+						return versitygwtest.None
+					}
+					done = true
+					return fault
+				}
+			}
+			s, p := behind(t, once("PUT", versitygwtest.Mangled))
+			must(t, s.Put(ctx, key, b))
+			if n, _ := versionsOf(t, s, key); n != 1 {
+				t.Errorf("%d versions", n)
+			}
+			p.Decide(once("GET", versitygwtest.MangledAnswer))
+			got, err := s.Get(ctx, key)
+			if err != nil || !bytes.Equal(got, b) {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+			always := func(fault versitygwtest.Fault) func(versitygwtest.Request) versitygwtest.Fault {
+				return func(r versitygwtest.Request) versitygwtest.Fault {
+					if strings.Contains(r.Path, s.prefix) {
+						return fault
+					}
+					return versitygwtest.None
+				}
+			}
+			p.Decide(always(versitygwtest.MangledAnswer))
+			if got, err := s.Get(ctx, key); !errors.Is(err, objects.ErrDamaged) || got != nil {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+			p.Decide(always(versitygwtest.Mangled))
+			other := append([]byte("other"), b...)
+			if err := s.Put(ctx, objects.ContentKey(other), other); !errors.Is(err, objects.ErrUnavailable) {
+				t.Errorf("a line that always mangles: %v", err)
+			}
+			if n, _ := versionsOf(t, s, objects.ContentKey(other)); n != 0 {
+				t.Error("mangled bytes were stored")
+			}
+		})
+	}
+}
+
+// TestAnswerOfAnotherRequest: where a server's answers have slipped by one, a success that is somebody else's must not
+// count.
+func TestAnswerOfAnotherRequest(t *testing.T) {
+	b := []byte("nobody has put this yet")
+	for what, name := range sortsOfKeys {
+		s, p := behind(t, noFault)
+		must(t, s.Put(ctx, "tile/9/999", []byte("somebody else's")))
+		p.Decide(func(r versitygwtest.Request) versitygwtest.Fault {
+			if r.Number == 0 {
+				return versitygwtest.Foreign
+			}
+			return versitygwtest.None
+		})
+		must(t, s.Put(ctx, name(b), b))
+		if n, _ := versionsOf(t, s, name(b)); n != 1 {
+			t.Errorf("%s was acknowledged and is there %d times", what, n)
+		}
+	}
+}
+
 // TestTimeIsBounded: a context that ends ends the call at once, whatever the store does.
 func TestTimeIsBounded(t *testing.T) {
 	s, p := behind(t, noFault)

@@ -176,6 +176,7 @@ func say(verb, key string, err error) error {
 	}
 	if r := refusal(err); r.StatusCode != 0 {
 		switch {
+		case slices.Contains(passing, r.Code): // in the end it did not pass
 		case r.StatusCode == http.StatusInsufficientStorage || r.Code == "QuotaExceeded" || r.Code == "XMinioStorageFull":
 			kind = objects.ErrFull
 		case r.StatusCode == http.StatusForbidden || r.StatusCode == http.StatusUnauthorized:

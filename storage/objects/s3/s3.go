@@ -21,7 +21,7 @@
 //
 // # How a put can go wrong and not double
 //
-// A put is one request with If-None-Match: *, the SHA-256 of the bytes signed and sent as checksum. An answer that says
+// A put is one request with If-None-Match: * and the SHA-256 of the bytes as a signed checksum. An answer that says
 // nothing (500, 503, a cut connection, no answer in time) is tried again, with growing pauses; if an earlier try did
 // arrive, the next is told that the name is taken, reads what stands there, and takes it for its own if the bytes are the
 // same. Outside objects/ and keys/ the writer then looks whether its version is the oldest one, so that even a store
@@ -35,7 +35,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -186,13 +185,17 @@ func (s *Store) put(ctx context.Context, key string, b []byte) error {
 // errTaken says that something stands under the name.
 var errTaken = errors.New("something stands there")
 
+// errShifted says that an answer belonged to another request. It is tried again: whoever was first is adopted.
+var errShifted = fmt.Errorf("%w: the answer belongs to another request", errAgain)
+
 // create puts the object if nothing stands under its name; errTaken if something does.
 func (s *Store) create(ctx context.Context, key string, b []byte) error {
+	// The signature covers the checksum and not the bytes again: the store holds them to it, which storage check proves.
 	sum := sha256.Sum256(b)
-	// The sum is the checksum that the store keeps, and what the signature covers: one pass over the bytes for both.
+	checksum := base64.StdEncoding.EncodeToString(sum[:])
 	options := minio.PutObjectOptions{
 		ContentType: "application/octet-stream", DisableContentSha256: true,
-		UserMetadata: map[string]string{"X-Amz-Checksum-Sha256": base64.StdEncoding.EncodeToString(sum[:])},
+		UserMetadata: map[string]string{"X-Amz-Checksum-Sha256": checksum},
 	}
 	options.SetMatchETagExcept("*")
 	if locked(key) {
@@ -200,7 +203,12 @@ func (s *Store) create(ctx context.Context, key string, b []byte) error {
 	}
 	var made minio.UploadInfo
 	err := s.try(ctx, int64(len(b)), func(ctx context.Context) (err error) {
-		made, err = s.core.PutObject(ctx, s.config.Bucket, s.prefix+key, bytes.NewReader(b), int64(len(b)), "", hex.EncodeToString(sum[:]), options)
+		made, err = s.core.PutObject(ctx, s.config.Bucket, s.prefix+key, bytes.NewReader(b), int64(len(b)), "", "", options)
+		if err == nil && made.ChecksumSHA256 != "" && made.ChecksumSHA256 != checksum {
+			// A server that answers one request twice shifts all answers that follow on its connection.
+			s.web.CloseIdleConnections()
+			return errShifted
+		}
 		return err
 	})
 	switch {
@@ -346,8 +354,10 @@ func (s *Store) read(ctx context.Context, key, version string) (there got, err e
 }
 
 func (s *Store) readOnce(ctx context.Context, key, version string) (got, error) {
-	// What stands under its address is checked by that.
-	options := minio.GetObjectOptions{VersionID: version, Checksum: !strings.HasPrefix(key, objects.Content)}
+	options := minio.GetObjectOptions{VersionID: version}
+	if !strings.HasPrefix(key, objects.Content) { // what stands under its address is checked by that
+		options.Set("X-Amz-Checksum-Mode", "ENABLED")
+	}
 	body, info, _, err := s.core.GetObject(ctx, s.config.Bucket, s.prefix+key, options)
 	if err != nil {
 		if status(err) == http.StatusNotFound && code(err) != minio.NoSuchBucket || status(err) == http.StatusMethodNotAllowed {
@@ -356,6 +366,10 @@ func (s *Store) readOnce(ctx context.Context, key, version string) (got, error) 
 		return got{}, err
 	}
 	defer body.Close()
+	if version != "" && info.VersionID != "" && info.VersionID != version {
+		s.web.CloseIdleConnections()
+		return got{}, errShifted
+	}
 	if info.Size > objects.MaxSize {
 		return got{}, fmt.Errorf("%w: %d bytes where at most %d were put", objects.ErrDamaged, info.Size, objects.MaxSize)
 	}
@@ -366,7 +380,7 @@ func (s *Store) readOnce(ctx context.Context, key, version string) (got, error) 
 	if n, err := body.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		return got{}, fmt.Errorf("%w: the answer has other bytes than it says: %w", errAgain, err)
 	}
-	if want := info.ChecksumSHA256; options.Checksum && want != "" && !strings.Contains(want, "-") {
+	if want := info.ChecksumSHA256; want != "" && !strings.Contains(want, "-") {
 		if sum := sha256.Sum256(there.bytes); base64.StdEncoding.EncodeToString(sum[:]) != want {
 			return got{}, fmt.Errorf("%w: %s: not what its checksum says", errMangled, key)
 		}

@@ -16,23 +16,27 @@ type Fault int
 
 // Faults. Lost and CutAnswer are those that programs forget: the effect is there, the answer is not.
 const (
-	None       Fault = iota
-	Broken           // answered with 500, never forwarded
-	Busy             // answered with 503 SlowDown, never forwarded
-	Refused          // the connection is closed, nothing is forwarded
-	CutRequest       // half of the body reaches the server, then its connection is closed
-	CutAnswer        // half of the answer reaches the client, then its connection is closed
-	Lost             // forwarded; the answer is dropped and the connection closed
-	Silent           // never forwarded and never answered, until the client gives up
-	Late             // forwarded, and answered only when the client has given up
+	None          Fault = iota
+	Broken              // answered with 500, never forwarded
+	Busy                // answered with 503 SlowDown, never forwarded
+	Refused             // the connection is closed, nothing is forwarded
+	CutRequest          // half of the body reaches the server, then its connection is closed
+	CutAnswer           // half of the answer reaches the client, then its connection is closed
+	Lost                // forwarded; the answer is dropped and the connection closed
+	Silent              // never forwarded and never answered, until the client gives up
+	Late                // forwarded, and answered only when the client has given up
+	Mangled             // one bit of the body is turned on its way to the server
+	Foreign             // answered with what the last good PUT was answered, never forwarded
+	MangledAnswer       // one bit of the answer is turned on its way back
 )
 
-// Faults are all that can happen.
+// Faults are all that can happen to any request. Bits that turn are another matter: where there is neither TLS nor a
+// checksum nobody can notice.
 var Faults = []Fault{Broken, Busy, Refused, CutRequest, CutAnswer, Lost, Silent, Late}
 
 // String names the fault.
 func (f Fault) String() string {
-	names := [...]string{"none", "500", "503", "refused", "request cut", "answer cut", "answer lost", "silent", "late"}
+	names := [...]string{"none", "500", "503", "refused", "request cut", "answer cut", "answer lost", "silent", "late", "mangled", "another's answer", "answer mangled"}
 	return names[f]
 }
 
@@ -53,6 +57,7 @@ type Proxy struct {
 	mu     sync.Mutex
 	count  int
 	decide func(Request) Fault
+	last   http.Header // of the last good answer to a PUT
 }
 
 // Between puts a proxy before the server for the time of a test; decide is asked before each request, one at a time.
@@ -89,7 +94,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	request := Request{p.count, r.Method, r.URL.Path, r.URL.RawQuery}
 	p.count++
-	fault := p.decide(request)
+	fault, last := p.decide(request), p.last
 	p.mu.Unlock()
 	switch fault {
 	case Broken:
@@ -99,6 +104,11 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/xml")
 		w.WriteHeader(http.StatusServiceUnavailable)
 		fmt.Fprint(w, `<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>`)
+		return
+	case Foreign:
+		for name, values := range last {
+			w.Header()[name] = values
+		}
 		return
 	case Refused:
 		panic(http.ErrAbortHandler)
@@ -114,6 +124,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case CutRequest:
 		p.half(r, body)
 		panic(http.ErrAbortHandler)
+	}
+	if fault == Mangled && len(body) > 0 {
+		body[len(body)/2] ^= 1
 	}
 	// What the client has given up may reach the server all the same.
 	forwarded, err := http.NewRequest(r.Method, "http://"+p.to+r.URL.RequestURI(), bytes.NewReader(body))
@@ -133,6 +146,14 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if fault == Late {
 		<-r.Context().Done()
 		return
+	}
+	if r.Method == http.MethodPut && answer.StatusCode == http.StatusOK {
+		p.mu.Lock()
+		p.last = answer.Header
+		p.mu.Unlock()
+	}
+	if fault == MangledAnswer && len(content) > 0 {
+		content[len(content)/2] ^= 1
 	}
 	for name, values := range answer.Header {
 		w.Header()[name] = values
