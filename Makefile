@@ -38,7 +38,7 @@ bench: build
 	$(BIN)/elicence bench verify -n 2000
 
 # The large counts: hours of kills, fuzzing and growth. docs/performance.md keeps the last result.
-soak: build
+soak: build test-tools
 	sh scripts/soak.sh
 
 clean:

@@ -18,7 +18,7 @@ import (
 )
 
 // hasty gives up soon, so that silence costs tests little.
-var hasty = patience{tries: 3, once: 300 * time.Millisecond, least: time.Millisecond, most: 5 * time.Millisecond, perSec: 256 << 10}
+var hasty = patience{tries: 5, once: 300 * time.Millisecond, least: time.Millisecond, most: 5 * time.Millisecond, perSec: 256 << 10}
 
 // behind is a store of its own behind a proxy.
 func behind(t testing.TB, decide func(versitygwtest.Request) versitygwtest.Fault) (*Store, *versitygwtest.Proxy) {
@@ -278,6 +278,18 @@ func TestMangledOnTheWay(t *testing.T) {
 	}
 }
 
+// TestFullStore: no room is told as such, without asking again and again, and cured by room.
+func TestFullStore(t *testing.T) {
+	s, p := behind(t, noFault)
+	must(t, s.Put(ctx, "tile/0/000", []byte("first")))
+	p.Decide(func(versitygwtest.Request) versitygwtest.Fault { return versitygwtest.Full })
+	if err := s.Put(ctx, "tile/0/001", []byte("second")); !errors.Is(err, objects.ErrFull) || p.Requests() != 1 {
+		t.Errorf("%v after %d requests", err, p.Requests())
+	}
+	p.Decide(noFault)
+	must(t, s.Put(ctx, "tile/0/001", []byte("second")))
+}
+
 // TestAnswerOfAnotherRequest: where a server's answers have slipped by one, a success that is somebody else's must not
 // count.
 func TestAnswerOfAnotherRequest(t *testing.T) {
@@ -319,6 +331,14 @@ func TestTimeIsBounded(t *testing.T) {
 			t.Errorf("%s took %s of 50 ms", verb, took)
 		}
 		cancel()
+	}
+	// Nor does one caller wait for another's first look at the bucket.
+	again := direct(t, s)
+	again.looking <- struct{}{}
+	ended, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+	defer cancel()
+	if err := again.Put(ended, "tile/0/000", []byte("b")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while another looks: %v", err)
 	}
 }
 

@@ -42,7 +42,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -67,7 +66,7 @@ type Store struct {
 	slots    chan struct{}
 	patience patience
 
-	looking sync.Mutex // one looks whether the bucket is fit, the others wait
+	looking chan struct{} // one looks whether the bucket is fit, the others wait
 	fit     atomic.Bool
 }
 
@@ -105,7 +104,7 @@ func Open(c Config, k Credentials, now func() time.Time) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	s := &Store{core: core, web: web, config: c, until: last.from, now: now, slots: make(chan struct{}, parallel), patience: usualPatience}
+	s := &Store{core: core, web: web, config: c, until: last.from, now: now, slots: make(chan struct{}, parallel), looking: make(chan struct{}, 1), patience: usualPatience}
 	if c.Prefix != "" {
 		s.prefix = c.Prefix + "/"
 	}
@@ -503,8 +502,12 @@ func (s *Store) look(ctx context.Context) error {
 	if s.fit.Load() {
 		return nil
 	}
-	s.looking.Lock()
-	defer s.looking.Unlock()
+	select {
+	case s.looking <- struct{}{}:
+		defer func() { <-s.looking }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if s.fit.Load() {
 		return nil
 	}

@@ -39,7 +39,7 @@ type Trial struct {
 func (s *Store) Trial() *Trial {
 	begun := s.now().UTC()
 	t := &Store{
-		core: s.core, web: s.web, config: s.config, now: s.now, slots: s.slots, patience: s.patience,
+		core: s.core, web: s.web, config: s.config, now: s.now, slots: s.slots, looking: make(chan struct{}, 1), patience: s.patience,
 		prefix: s.prefix + trialFolder + begun.Format("20060102t150405z") + "-" + strings.ToLower(rand.Text()[:8]) + "/",
 		until:  func(now time.Time) time.Time { return now.Add(trialRetention) },
 	}

@@ -26,6 +26,7 @@ const (
 	Silent              // never forwarded and never answered, until the client gives up
 	Late                // forwarded, and answered only when the client has given up
 	Mangled             // one bit of the body is turned on its way to the server
+	Full                // answered with 507, never forwarded
 	Foreign             // answered with what the last good PUT was answered, never forwarded
 	MangledAnswer       // one bit of the answer is turned on its way back
 )
@@ -36,7 +37,7 @@ var Faults = []Fault{Broken, Busy, Refused, CutRequest, CutAnswer, Lost, Silent,
 
 // String names the fault.
 func (f Fault) String() string {
-	names := [...]string{"none", "500", "503", "refused", "request cut", "answer cut", "answer lost", "silent", "late", "mangled", "another's answer", "answer mangled"}
+	names := [...]string{"none", "500", "503", "refused", "request cut", "answer cut", "answer lost", "silent", "late", "mangled", "full", "another's answer", "answer mangled"}
 	return names[f]
 }
 
@@ -104,6 +105,11 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/xml")
 		w.WriteHeader(http.StatusServiceUnavailable)
 		fmt.Fprint(w, `<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>`)
+		return
+	case Full:
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(http.StatusInsufficientStorage)
+		fmt.Fprint(w, `<?xml version="1.0"?><Error><Code>InsufficientStorage</Code><Message>No space left on device.</Message></Error>`)
 		return
 	case Foreign:
 		for name, values := range last {
