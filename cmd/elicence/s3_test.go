@@ -241,3 +241,53 @@ func TestKilledWhileIssuingToS3(t *testing.T) {
 	whole(t, o.data, numbers, s.agencies[0].Code)
 	o.once(t)
 }
+
+// TestStorageCheckOfAFolderAndOfWrongSettings: what a person gets who has no bucket, or has mistyped it.
+func TestStorageCheckOfAFolderAndOfWrongSettings(t *testing.T) {
+	t.Parallel()
+	data := copyOf(t, fresh)
+	before := stored(t, data, "")
+	says(t, "check of a folder", call(t.Context(), data, systemClock, "storage", "check"), exitYes, "没有 not here", "合格 · fit")
+	if after := stored(t, data, ""); after != before {
+		t.Errorf("%d objects before, %d after", before, after)
+	}
+	says(t, "check of a folder by its address", call(t.Context(), "nowhere", systemClock, "storage", "check", "--url", "file://"+data+"/objects", "--json"), exitYes, `"fit": true`)
+	unfit := func(url string, code int, words ...string) {
+		t.Helper()
+		says(t, url, call(t.Context(), "nowhere", systemClock, "storage", "check", "--url", url), code, words...)
+	}
+	unfit("file:///nowhere/at/all", exitUnavailable, "nowhere")
+	unfit("file://relative", exitUsage, "file:///ABSOLUTE/PATH")
+	unfit("ftp://x", exitUsage, "s3://BUCKET")
+	unfit("s3://licences?retention=30y", exitUsage, "endpoint is missing")
+	unfit("s3://licences?endpoint=http://192.0.2.1&retention=30y", exitUsage, "not encrypted")
+	unfit("s3://licences?endpoint=https://192.0.2.1&retention=30y", exitUnavailable, "ELICENCE_S3_ACCESS_KEY")
+	// An installation whose store cannot be opened says so, whatever the command.
+	config := filepath.Join(data, configFile)
+	b, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(objects string) {
+		t.Helper()
+		changed := strings.Replace(string(b), "objects:\n    driver: dir\n    path: objects\n", objects, 1)
+		if changed == string(b) {
+			t.Fatal("the configuration has another form")
+		}
+		if err := os.WriteFile(config, []byte(changed), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for objects, want := range map[string]int{
+		"objects:\n    driver: s3\n    s3: {endpoint: 'http://127.0.0.1:1', bucket: licences, retention: 30y}\n":                     exitUnavailable,
+		"objects:\n    driver: s3\n    s3: {endpoint: 'http://127.0.0.1:1', bucket: licences}\n":                                     exitUsage,
+		"objects:\n    driver: s3\n    s3: {endpoint: 'http://127.0.0.1:1', bucket: licences, retention: 30y, secretKey: hunter2}\n": exitUsage,
+		"objects:\n    driver: s3\n    path: objects\n":                                                                              exitUsage,
+		"objects:\n    driver: tape\n": exitUsage,
+	} {
+		write(objects)
+		for _, args := range [][]string{{"issue", "--births", birthsOf(t, 1, 1)}, {"export", "X000000001", "--out", t.TempDir()}, {"storage", "check"}} {
+			says(t, objects+args[0], call(t.Context(), data, systemClock, args...), want)
+		}
+	}
+}
