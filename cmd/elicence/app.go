@@ -23,6 +23,7 @@ type app struct {
 	json           bool
 	passphraseFile string
 	shared         *keystores       // of a command of several steps; nil: each installation opens and closes its own
+	watch          *watch           // what a service measures; nil for none
 	keystores      []softkey.Option // of keystores that are made here; tests make cheaper ones
 }
 

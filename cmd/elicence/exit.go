@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/elicence/elicence/access"
+	"github.com/elicence/elicence/api"
 	"github.com/elicence/elicence/hsm/softkey"
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/ledger"
@@ -92,6 +93,15 @@ func remedies() []remedy {
 		{[]error{embedded.ErrNotPublished}, exitNo, "尚未入账共签", "请共签方共签 · have the newest checkpoint cosigned with: elicence ledger cosign"},
 		{[]error{issuing.ErrStale, issuing.ErrFenced}, exitUnavailable, "他人刚刚办理了这一份",
 			"再查看一次，然后重新执行 · somebody else moved it meanwhile: look again, then repeat the command"},
+		{[]error{api.ErrServed}, exitUnavailable, "",
+			"停止那个服务，或等它结束 · stop that service, or wait until it has ended"},
+		{[]error{api.ErrStopping, api.ErrBusy}, exitUnavailable, "",
+			"稍候再执行同一命令，即从中断处继续 · wait a little, then the same command: it goes on where it stopped"},
+		{[]error{api.ErrGone}, exitUnavailable, "",
+			"服务恢复后先查看，再执行同一命令；已办的不会重办 · when the service is back, look, then the same command: what was done is not done again"},
+		{[]error{api.ErrUnknownOperation, api.ErrMalformed}, exitUnavailable, "",
+			"用与服务同一版本的程序 · use the program version that the service runs"},
+		{[]error{api.ErrInternal}, exitInternal, "", "查看服务日志 · see the log of the service"},
 		{[]error{records.ErrLocked}, exitUnavailable, "", "等另一进程结束 · another elicence process writes in this folder: wait for it to end"},
 		{[]error{softkey.ErrPassphrase}, exitUnavailable, "密钥库口令不对",
 			"用 --passphrase-file 或 $ELICENCE_PASSPHRASE 给出正确口令 · give the right passphrase with --passphrase-file or $ELICENCE_PASSPHRASE"},
@@ -104,7 +114,7 @@ func remedies() []remedy {
 		{[]error{licence.ErrUnavailable, syscall.ENOSPC, syscall.EROFS, os.ErrPermission}, exitUnavailable, "暂不可用",
 			"使目录可写并腾出空间，再执行同一命令，即从中断处继续 · make the folder writable and free some space, then repeat the command: it goes on where it stopped"},
 		{[]error{os.ErrNotExist}, exitUnavailable, "文件或目录不存在", ""},
-		{[]error{context.Canceled}, exitUnavailable, "已中断", "再执行同一命令，即从中断处继续 · interrupted: repeat the command, it goes on where it stopped"},
+		{[]error{context.Canceled, context.DeadlineExceeded}, exitUnavailable, "已中断", "再执行同一命令，即从中断处继续 · interrupted: repeat the command, it goes on where it stopped"},
 	}
 }
 

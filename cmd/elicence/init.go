@@ -318,7 +318,7 @@ func (i *installation) buildStock(ctx context.Context, s scheme) error {
 	if err != nil {
 		return err
 	}
-	who := i.who("init")
+	who := i.who(ctx, "init")
 	who.At, who.Organisation, who.What = i.app.now(), s.commission.Code, "allot"
 	issuers := append(append([]licence.Organisation(nil), s.hospitals...), s.agencies...)
 	for k, typ := range types {

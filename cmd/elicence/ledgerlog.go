@@ -11,6 +11,7 @@ import (
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/ledger"
 	"github.com/elicence/elicence/ledger/embedded"
+	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/signer/purpose"
 )
 
@@ -24,20 +25,21 @@ type log struct {
 	i        *installation
 	readOnly bool
 
-	once      sync.Once
-	sequencer *embedded.Sequencer
-	cosigners []*ledger.Cosigner
-	err       error
+	wiring    sync.Mutex
+	sequencer *embedded.Sequencer // nil until it is wired
+	leaf      *pki.Certificate    // that signs its checkpoints
+	cosigners map[string]*ledger.Cosigner
 	mu        sync.Mutex // one catching up at a time
 }
 
-// open wires the sequencer when it is first needed: it needs the registrar's checkpoint key.
+// open wires the sequencer when it is first needed: it needs the registrar's checkpoint key. A key that is away is looked
+// for again the next time.
 func (g *log) open(ctx context.Context) error {
-	g.once.Do(func() { g.err = g.wire(ctx) })
-	return g.err
-}
-
-func (g *log) wire(ctx context.Context) error {
+	g.wiring.Lock()
+	defer g.wiring.Unlock()
+	if g.sequencer != nil {
+		return nil
+	}
 	if g.readOnly {
 		// Receipts come from what is published: no key is needed, so no passphrase is asked for.
 		g.sequencer = embedded.New(g.i.db, tiles{g.i.objects}, nil, nil, g.i.config.Ledger.Origin, g.i.app.now)
@@ -47,23 +49,31 @@ func (g *log) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.sequencer = embedded.New(g.i.db, tiles{g.i.objects}, signing.Key, signing.Leaf(), g.i.config.Ledger.Origin, g.i.app.now)
-	folder := filepath.Join(g.i.dir, "cosigners")
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(g.i.dir, "cosigners"), 0o755); err != nil {
 		return err
 	}
-	for _, code := range g.i.config.Ledger.Cosigners {
-		s, err := g.i.keyring.Current(ctx, code, purpose.Checkpoints)
-		if err != nil {
-			return fmt.Errorf("cosigner: %w", err)
-		}
-		c, err := ledger.OpenCosigner(g.i.cosignerState(code), cosignerName(code), s.Key, s.Leaf(), g.i.config.Ledger.Origin, signing.Leaf(), g.i.app.now)
-		if err != nil {
-			return fmt.Errorf("cosigner %s: %w", code, err)
-		}
-		g.cosigners = append(g.cosigners, c)
-	}
+	g.leaf, g.cosigners = signing.Leaf(), map[string]*ledger.Cosigner{}
+	g.sequencer = embedded.New(g.i.db, tiles{g.i.objects}, signing.Key, signing.Leaf(), g.i.config.Ledger.Origin, g.i.app.now)
 	return nil
+}
+
+// cosigner opens one whose keystore is here. The log must be open.
+func (g *log) cosigner(ctx context.Context, code string) (*ledger.Cosigner, error) {
+	g.wiring.Lock()
+	defer g.wiring.Unlock()
+	if c := g.cosigners[code]; c != nil {
+		return c, nil
+	}
+	s, err := g.i.keyring.Current(ctx, code, purpose.Checkpoints)
+	if err != nil {
+		return nil, fmt.Errorf("cosigner: %w", err)
+	}
+	c, err := ledger.OpenCosigner(g.i.cosignerState(code), cosignerName(code), s.Key, s.Leaf(), g.i.config.Ledger.Origin, g.leaf, g.i.app.now)
+	if err != nil {
+		return nil, fmt.Errorf("cosigner %s: %w", code, err)
+	}
+	g.cosigners[code] = c
+	return c, nil
 }
 
 // cosignerName is the key name on a cosignature line.
@@ -95,22 +105,30 @@ func (g *log) catchUp(ctx context.Context) error {
 	if err := g.anchor(ctx); err != nil {
 		return err
 	}
-	head, _, err := g.i.db.Seal(ctx)
+	head, err := g.seal(ctx)
 	if err != nil {
-		return fmt.Errorf("seal the audit trail: %w", err)
+		return err
 	}
 	// A head that cannot be anchored now is anchored later: no step and no receipt waits for it.
 	if err := g.anchorTrail(ctx, head); err != nil {
-		fmt.Fprintf(g.i.app.stderr, "elicence: 审计记录未锚定 / the audit trail is not anchored: %v\n", err)
+		g.i.notice(ctx, "elicence: 审计记录未锚定 / the audit trail is not anchored: %v", err)
 	}
 	return g.cosign(ctx)
+}
+
+// seal chains the audit rows, those of readers included, and returns the head of the chain.
+func (g *log) seal(ctx context.Context) (head [32]byte, err error) {
+	if head, _, err = g.i.db.Seal(ctx); err != nil {
+		return head, fmt.Errorf("seal the audit trail: %w", err)
+	}
+	return head, nil
 }
 
 // anchor sequences what waits. What the ledger refuses has not happened: that is never silent.
 func (g *log) anchor(ctx context.Context) error {
 	_, refused, err := g.i.service.Anchor(ctx, g, sequenceBatch, nil)
 	if refused > 0 {
-		fmt.Fprintf(g.i.app.stderr, "elicence: 账本拒绝了 %d 步 / the ledger refused %d steps\n  → see them with: elicence ledger status\n", refused, refused)
+		g.i.notice(ctx, "elicence: 账本拒绝了 %d 步 / the ledger refused %d steps\n  → see them with: elicence ledger status", refused, refused)
 	}
 	return err
 }
@@ -147,7 +165,11 @@ func (g *log) cosign(ctx context.Context) error {
 	if note == nil {
 		return nil
 	}
-	for _, c := range g.cosigners {
+	for _, code := range g.i.config.Ledger.Cosigners {
+		c, err := g.cosigner(ctx, code)
+		if err != nil {
+			return err
+		}
 		if note, err = c.Cosign(ctx, note, g.sequencer.Consistency); err != nil {
 			return fmt.Errorf("cosign: %w", err)
 		}

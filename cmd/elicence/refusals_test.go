@@ -57,7 +57,7 @@ func TestRefusedEndsAreNamed(t *testing.T) {
 	}
 	err = faulty.ledger.open(t.Context())
 	if err == nil {
-		_, err = faulty.service.Take(t.Context(), issuing.Move{Kind: contract.Revoked, Number: "X000000002", Actor: s.commission.Code, Reason: "duplicate"}, faulty.who("revoke"))
+		_, err = faulty.service.Take(t.Context(), issuing.Move{Kind: contract.Revoked, Number: "X000000002", Actor: s.commission.Code, Reason: "duplicate"}, faulty.who(t.Context(), "revoke"))
 	}
 	if err == nil {
 		_, _, err = faulty.service.Anchor(t.Context(), refuser{faulty.ledger}, sequenceBatch, nil)
