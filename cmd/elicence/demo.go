@@ -108,7 +108,7 @@ func (d *demo) run(ctx context.Context) error {
 	if len(lines) == 0 {
 		return usage("births: %s holds no line", d.births)
 	}
-	if _, err := readConfig(d.app.data); err != nil {
+	if _, err := d.app.readConfig(); err != nil {
 		if !errors.Is(err, errNoInstallation) {
 			return err
 		}

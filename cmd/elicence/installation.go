@@ -66,7 +66,7 @@ func (a *app) openForReading(ctx context.Context) (*installation, error) {
 }
 
 func (a *app) open(ctx context.Context, readOnly bool) (*installation, error) {
-	c, err := readConfig(a.data)
+	c, err := a.readConfig()
 	if err != nil {
 		return nil, err
 	}

@@ -201,7 +201,7 @@ func (a *app) twoPeople(as, approver, approverFile string) (twoPeople, error) {
 	if err != nil || organisation == "" {
 		return p, err
 	}
-	c, err := readConfig(a.data)
+	c, err := a.readConfig()
 	if err != nil {
 		return p, err
 	}

@@ -73,7 +73,7 @@ func viewOf(e certified) keyView {
 
 // openPlain opens what needs no secret.
 func (a *app) openPlain() (*installation, error) {
-	c, err := readConfig(a.data)
+	c, err := a.readConfig()
 	if err != nil {
 		return nil, err
 	}
