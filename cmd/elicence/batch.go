@@ -31,6 +31,7 @@ type batchLine struct {
 	Error      string            `json:"error,omitempty"`
 	Advice     string            `json:"advice,omitempty"`
 	took       time.Duration
+	code       string // of Error, or of the first finding
 }
 
 // batchResult is the sum over all lines.
@@ -163,8 +164,8 @@ func (b *batch) one(ctx context.Context, n int, raw []byte) (line batchLine, fat
 	line = batchLine{Line: n, Outcome: "failed"}
 	defer func() { line.took = time.Since(begun) }()
 	fail := func(err error) {
-		line.Advice = classify(err).do
-		line.Error = err.Error()
+		p := travelling(err)
+		line.Advice, line.Error, line.code = p.Do, p.Detail, p.Code
 	}
 	if ctx.Err() != nil {
 		fail(context.Cause(ctx))
@@ -197,6 +198,11 @@ func (b *batch) one(ctx context.Context, n int, raw []byte) (line batchLine, fat
 	line.Findings = findings
 	if err != nil {
 		line.Outcome = "refused"
+		for _, f := range findings {
+			if !f.Warning && line.code == "" {
+				line.code = f.Code
+			}
+		}
 		if !errors.Is(err, licence.ErrRefused) {
 			fail(err)
 		}

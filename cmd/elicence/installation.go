@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -41,10 +42,12 @@ type installation struct {
 	service *issuing.Service
 	ledger  *log
 
-	served     bool       // by a long-running process, whose loops sequence and take unfinished licences up
-	watch      *watch     // what is measured; nil for none
-	publishing sync.Mutex // one trust file or status list at a time: each has the number after the last one's
-	ceremony   sync.Mutex // one change of keys and certificates at a time
+	log        *slog.Logger    // of a service; nil for none
+	left       map[string]bool // licences that an earlier process left unfinished, by id
+	served     bool            // by a long-running process, whose loops sequence and take unfinished licences up
+	watch      *watch          // what is measured; nil for none
+	publishing sync.Mutex      // one trust file or status list at a time: each has the number after the last one's
+	ceremony   sync.Mutex      // one change of keys and certificates at a time
 
 	checking sync.Mutex
 	checker  *verify.Verifier
@@ -213,11 +216,18 @@ func (i *installation) selfChecker() (*verify.Verifier, error) {
 
 // notice tells whoever asked for what is going on; of a service that nobody asked, its log.
 func (i *installation) notice(ctx context.Context, format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	if i.log != nil {
+		i.log.Warn("notice", "text", text)
+	}
 	if tell := api.CallerOf(ctx).Notice; tell != nil {
-		tell(fmt.Sprintf(format, v...))
+		tell(text)
 		return
 	}
-	fmt.Fprintf(i.app.stderr, format+"\n", v...)
+	if i.log != nil {
+		return
+	}
+	fmt.Fprintln(i.app.stderr, text)
 }
 
 // who begins an audit entry of whoever asks: the user of this process, or of the one at the other end of the socket.

@@ -30,6 +30,7 @@ type log struct {
 	leaf      *pki.Certificate    // that signs its checkpoints
 	cosigners map[string]*ledger.Cosigner
 	mu        sync.Mutex // one catching up at a time
+	cosigned  uint64     // size that cosignDuty has had cosigned
 }
 
 // open wires the sequencer when it is first needed: it needs the registrar's checkpoint key. A key that is away is looked
@@ -102,7 +103,7 @@ func (g *log) catchUp(ctx context.Context) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if err := g.anchor(ctx); err != nil {
+	if _, err := g.anchor(ctx); err != nil {
 		return err
 	}
 	head, err := g.seal(ctx)
@@ -125,12 +126,12 @@ func (g *log) seal(ctx context.Context) (head [32]byte, err error) {
 }
 
 // anchor sequences what waits. What the ledger refuses has not happened: that is never silent.
-func (g *log) anchor(ctx context.Context) error {
-	_, refused, err := g.i.service.Anchor(ctx, g, sequenceBatch, nil)
+func (g *log) anchor(ctx context.Context) (refused int, err error) {
+	_, refused, err = g.i.service.Anchor(ctx, g, sequenceBatch, nil)
 	if refused > 0 {
 		g.i.notice(ctx, "elicence: 账本拒绝了 %d 步 / the ledger refused %d steps\n  → see them with: elicence ledger status", refused, refused)
 	}
-	return err
+	return refused, err
 }
 
 // follow sequences while a batch runs. Cosigning waits for catchUp: one checkpoint at the end is enough.
@@ -147,7 +148,7 @@ func (g *log) follow(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			g.mu.Lock()
-			err := g.anchor(ctx)
+			_, err := g.anchor(ctx)
 			g.mu.Unlock()
 			if err != nil && ctx.Err() == nil {
 				return err
@@ -158,23 +159,30 @@ func (g *log) follow(ctx context.Context) error {
 
 // cosign asks every cosigner for the newest checkpoint; each demands a consistency proof from its own last one.
 func (g *log) cosign(ctx context.Context) error {
+	_, err := g.cosignBy(ctx, g.i.config.Ledger.Cosigners)
+	return err
+}
+
+// cosignBy is cosign by some of them. It returns the size of the log that they have cosigned.
+func (g *log) cosignBy(ctx context.Context, codes []string) (size uint64, err error) {
 	note, err := g.sequencer.Checkpoint(ctx)
-	if err != nil {
-		return err
+	if err != nil || note == nil {
+		return 0, err
 	}
-	if note == nil {
-		return nil
-	}
-	for _, code := range g.i.config.Ledger.Cosigners {
+	for _, code := range codes {
 		c, err := g.cosigner(ctx, code)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if note, err = c.Cosign(ctx, note, g.sequencer.Consistency); err != nil {
-			return fmt.Errorf("cosign: %w", err)
+			return 0, fmt.Errorf("cosign: %w", err)
 		}
 	}
-	return g.sequencer.Publish(ctx, note)
+	n, err := ledger.ParseNote(note)
+	if err != nil {
+		return 0, err
+	}
+	return n.Checkpoint.Size, g.sequencer.Publish(ctx, note)
 }
 
 // receipt of the entry at index, from the newest cosigned checkpoint.
