@@ -94,19 +94,11 @@ func (i *installation) recordsAnswer(ctx context.Context) error {
 // leastRoom on the disk of the records, in bytes, below which a service is not ready: a batch would fill it.
 const leastRoom = 64 << 20
 
-// openKeys opens what the service itself signs with: the registrar's keys and those of the cosigners that are here. Once
-// open they stay open. An issuer's keystore is opened by its first birth.
+// openKeys opens what the service itself signs with: the registrar's keys. Once open they stay open. A cosigner's keystore is
+// opened by the first cosigning, an issuer's by its first birth: one that is away keeps nobody else from working.
 func (i *installation) openKeys(ctx context.Context) error {
 	for _, p := range []purpose.Purpose{purpose.Checkpoints, purpose.Events, purpose.StatusLists} {
 		if _, err := i.keyring.Current(ctx, i.config.Registrar, p); err != nil {
-			return err
-		}
-	}
-	for _, code := range i.config.Ledger.Cosigners {
-		if _, err := os.Stat(i.keyring.keystorePath(code)); errors.Is(err, os.ErrNotExist) {
-			continue // it cosigns elsewhere
-		}
-		if _, err := i.keyring.Current(ctx, code, purpose.Checkpoints); err != nil {
 			return err
 		}
 	}

@@ -31,6 +31,7 @@ type keyring struct {
 	creation                    []softkey.Option
 
 	opened *keystores
+	tidy   func() // after each opening; nil for nothing
 
 	mu    sync.Mutex
 	certs map[string][]certified // by organisation
@@ -140,6 +141,9 @@ func (k *keyring) keystore(ctx context.Context, organisation string) (*softkey.K
 		return nil, fmt.Errorf("keystore of %s: %w", organisation, err)
 	}
 	o.store = store
+	if k.tidy != nil {
+		k.tidy()
+	}
 	return store, nil
 }
 

@@ -18,7 +18,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/elicence/elicence/api"
-	"github.com/elicence/elicence/signer/purpose"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -134,11 +133,10 @@ func (s *service) run(ctx context.Context) error {
 	for _, l := range append(s.i.duties(), s.heartbeat()...) {
 		s.loops.start(looping, l)
 	}
-	// What starting took is given back: passphrases cost 128 MB each for a moment.
-	debug.FreeOSMemory()
 	if err := s.manager.tell("READY=1"); err != nil {
 		s.log.Warn("service manager", "error", err.Error())
 	}
+	debug.FreeOSMemory()
 	s.log.Info("ready", "data", s.app.data, "socket", api.SocketName, "tcp", s.tcpAddress(), "took", time.Since(begun).String())
 	var err error
 	select {
@@ -172,65 +170,26 @@ func (s *service) ready(ctx context.Context) error {
 	}
 }
 
-// open opens the installation and the keys that the service itself signs with. Each keystore costs a third of a second of
-// one core, so they are opened side by side.
+// open opens the installation and the registrar's keystore. Each opening costs a third of a second of one core, and one is
+// derived at a time: what is not needed to begin with is opened when it is.
 func (s *service) open(ctx context.Context) error {
-	first := make(chan error, 1)
-	a := *s.app
-	a.shared = newKeystores()
-	// Where a person is asked for passphrases they are asked for one after the other.
-	asked := a.passphraseFile == "" && a.environment("ELICENCE_PASSPHRASE") == "" && !s.config.Demonstration
-	if !asked {
-		go func() { first <- s.openAhead(ctx, &a, false) }() // needs nothing of the installation's own opening
-	}
-	i, err := a.openForWriting(ctx)
-	if asked && err == nil {
-		first <- s.openAhead(ctx, &a, true)
-	}
-	if !asked || err == nil {
-		if ahead := <-first; err == nil && ahead != nil {
-			s.log.Error("keys are not open", "error", ahead.Error(), "code", travelling(ahead).Code)
-		}
-	}
+	i, err := s.app.openForWriting(ctx)
 	if err != nil {
-		a.shared.close()
 		return err
 	}
-	i.app.shared = nil // they are this installation's now, and close with it
 	i.served, i.log = true, s.log
-	s.i = i
+	i.keyring.tidy = debug.FreeOSMemory // an opening takes 128 MB for a moment, and garbage of that size is not collected soon
+	if err := i.openKeys(ctx); err != nil {
+		s.log.Error("keys are not open", "error", err.Error(), "code", travelling(err).Code)
+	}
 	r := &resumer{i: i}
 	if _, err := r.look(ctx); err != nil {
 		i.close()
 		return err
 	}
 	i.left = r.seen
+	s.i = i
 	return nil
-}
-
-// openAhead opens the registrar's and the cosigners' keystores.
-func (s *service) openAhead(ctx context.Context, a *app, oneByOne bool) error {
-	plain, err := a.openPlain()
-	if err != nil {
-		return err
-	}
-	names := map[string]bool{s.config.Registrar: true}
-	for _, code := range s.config.Ledger.Cosigners {
-		if _, err := os.Stat(plain.keyring.keystorePath(code)); err == nil {
-			names[code] = true
-		}
-	}
-	var group sync.WaitGroup
-	errs := make([]error, len(names))
-	for n, name := range sortedKeys(names) {
-		open := group.Go
-		if oneByOne {
-			open = func(f func()) { f() }
-		}
-		open(func() { _, errs[n] = plain.keyring.Current(ctx, name, purpose.Checkpoints) })
-	}
-	group.Wait()
-	return errors.Join(errs...)
 }
 
 // heartbeat tells the service manager that this process lives.
