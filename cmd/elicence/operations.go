@@ -40,12 +40,20 @@ func operations(of func() *installation) []api.Operation {
 }
 
 func offer[Q, A any](of func() *installation, op operation[Q, A]) api.Operation {
-	return api.Unary(op.name, func(ctx context.Context, q Q) (A, error) { return op.run(ctx, of(), q) })
+	return api.Unary(op.name, func(ctx context.Context, q Q) (answer A, err error) {
+		i := of()
+		ctx, end := i.watch.span(ctx, "operation "+op.name)
+		defer func() { end(err) }()
+		return op.run(ctx, i, q)
+	})
 }
 
 func offerStream[Q, I, A any](of func() *installation, op streaming[Q, I, A]) api.Operation {
-	return api.Stream(op.name, func(ctx context.Context, q Q, rest io.Reader, item func(I) error) (A, error) {
-		return op.run(ctx, of(), q, rest, item)
+	return api.Stream(op.name, func(ctx context.Context, q Q, rest io.Reader, item func(I) error) (answer A, err error) {
+		i := of()
+		ctx, end := i.watch.span(ctx, "operation "+op.name)
+		defer func() { end(err) }()
+		return op.run(ctx, i, q, rest, item)
 	})
 }
 
