@@ -141,22 +141,22 @@ func (s *Server) panicked(what string, v any) {
 func (s *Server) operate(w http.ResponseWriter, r *http.Request) {
 	op, known := s.operations[r.PathValue("name")]
 	if !known {
-		s.refuse(w, ErrUnknownOperation)
+		s.refuse(w, r, ErrUnknownOperation)
 		return
 	}
 	if s.stopping() {
-		s.refuse(w, ErrStopping)
+		s.refuse(w, r, ErrStopping)
 		return
 	}
 	select {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
 	default:
-		s.refuse(w, ErrBusy)
+		s.refuse(w, r, ErrBusy)
 		return
 	}
 	if err := s.options.Ready(r.Context()); err != nil {
-		s.refuse(w, err)
+		s.refuse(w, r, err)
 		return
 	}
 	begun := time.Now()
@@ -176,12 +176,27 @@ func (s *Server) operate(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *Server) refuse(w http.ResponseWriter, err error) { s.write(w, s.options.Problem(err)) }
+// refuse answers before the request is read. Its caller may be writing it still, and has to see the answer before the
+// connection ends: so the answer is whole by itself, and the rest of the request is thrown away for a while.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	control := http.NewResponseController(w)
+	_ = control.EnableFullDuplex() // where there is none, the server reads the request by itself
+	s.write(w, s.options.Problem(err))
+	_ = control.Flush()
+	_ = control.SetReadDeadline(time.Now().Add(lingering))
+	_, _ = io.Copy(io.Discard, r.Body)
+}
 
 func (s *Server) write(w http.ResponseWriter, p *Problem) {
+	b, err := json.Marshal(p)
+	if err != nil {
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
 	w.WriteHeader(p.Status)
-	_ = encoder(w).Encode(p) // a caller who went away needs no answer
+	_, _ = w.Write(b) // a caller who went away needs no answer
 }
 
 func encoder(w io.Writer) *json.Encoder {
@@ -247,26 +262,28 @@ func callerFrom(r *http.Request) string {
 func (s *Server) stream(ctx context.Context, op Operation, w http.ResponseWriter, r *http.Request) *Problem {
 	control := http.NewResponseController(w)
 	if err := control.EnableFullDuplex(); err != nil {
-		s.refuse(w, fmt.Errorf("%w: no stream on this connection", ErrMalformed))
+		s.refuse(w, r, fmt.Errorf("%w: no stream on this connection", ErrMalformed))
 		return nil
 	}
 	out := &frames{control: control, to: encoder(w)}
-	in := &stoppable{from: r.Body, out: out, stopping: s.stopping}
-	// A stream that waits for its caller is woken when the service ends.
-	ended := make(chan struct{})
-	defer close(ended)
-	go func() {
+	in, taken := io.Pipe()
+	ended := s.pump(r.Body, taken)
+	defer func() {
+		// A caller who is still writing reads the last line first, and hangs up then: a connection that is closed under
+		// its hands would take that line with it.
+		_ = in.Close()
 		select {
-		case <-s.draining:
-			_ = control.SetReadDeadline(time.Unix(1, 0))
 		case <-ended:
+		case <-time.After(lingering):
+			_ = control.SetReadDeadline(time.Unix(1, 0))
+			<-ended
 		}
 	}()
 	ctx = WithCaller(ctx, Caller{From: callerFrom(r), Notice: func(text string) { out.send(frame{Notice: text}) }})
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
 	out.flush()
-	answer, err := s.run(ctx, op, in, func(item any) error {
+	answer, err := s.run(ctx, op, &present{in, out}, func(item any) error {
 		b, err := json.Marshal(item)
 		if err == nil {
 			out.send(frame{Item: b})
@@ -282,6 +299,39 @@ func (s *Server) stream(ctx context.Context, op Operation, w http.ResponseWriter
 	}
 	out.send(last)
 	return last.Problem
+}
+
+// lingering is how long a caller who was answered may take to hang up.
+const lingering = 5 * time.Second
+
+// pump hands what comes to the operation, until that wants no more or the service stops; what comes after that is thrown
+// away. The channel is closed when nothing comes any more.
+func (s *Server) pump(body io.Reader, to *io.PipeWriter) <-chan struct{} {
+	ended := make(chan struct{})
+	go func() {
+		select {
+		case <-s.draining:
+			to.CloseWithError(ErrStopping)
+		case <-ended:
+		}
+	}()
+	go func() {
+		defer close(ended)
+		b := make([]byte, 64<<10)
+		for {
+			n, err := body.Read(b)
+			_, _ = to.Write(b[:n]) // to nobody, if nobody wants it
+			switch {
+			case errors.Is(err, io.EOF):
+				to.Close()
+				return
+			case err != nil:
+				to.CloseWithError(fmt.Errorf("%w: the caller broke off", ErrGone))
+				return
+			}
+		}
+	}()
+	return ended
 }
 
 // frames writes lines to a caller. One who has gone away is noticed once: what is in work goes on, and nothing new is
@@ -317,28 +367,17 @@ func (f *frames) left() bool {
 	return f.gone
 }
 
-// stoppable reads a stream until its caller has gone or the service ends.
-type stoppable struct {
-	from     io.Reader
-	out      *frames
-	stopping func() bool
+// present reads from a caller as long as there is one.
+type present struct {
+	from io.Reader
+	out  *frames
 }
 
-func (s *stoppable) Read(b []byte) (int, error) {
-	if s.stopping() {
-		return 0, ErrStopping
-	}
-	if s.out.left() {
+func (p *present) Read(b []byte) (int, error) {
+	if p.out.left() {
 		return 0, ErrGone
 	}
-	n, err := s.from.Read(b)
-	switch {
-	case err == nil || errors.Is(err, io.EOF):
-		return n, err
-	case s.stopping():
-		return n, ErrStopping
-	}
-	return n, fmt.Errorf("%w: the caller broke off", ErrGone)
+	return p.from.Read(b)
 }
 
 // firstLine reads up to the first line break; rest begins behind it.
