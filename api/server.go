@@ -73,7 +73,7 @@ func NewServer(o Options, operations ...Operation) *Server {
 }
 
 // Handle adds a page of another kind, such as health. It must be called before Serve.
-func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, s.safely(h)) }
+func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, s.Guard(h)) }
 
 // Serve answers on the listener until Drain; then it returns nil.
 func (s *Server) Serve(l net.Listener) error {
@@ -121,8 +121,9 @@ func (s *Server) stopping() bool {
 	}
 }
 
-// safely answers 500 where a handler panics. The value is not logged: it may hold a field. The stack has none.
-func (s *Server) safely(h http.Handler) http.Handler {
+// Guard answers 500 where a handler panics. The value is not logged, as the standard library would: it may hold a field. The
+// stack has none.
+func (s *Server) Guard(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if v := recover(); v != nil {

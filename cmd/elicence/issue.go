@@ -55,8 +55,8 @@ its own passphrase file. Without both, only a demonstration installation issues,
 			var result batchResult
 			started := false
 			_, err = performStream(cmd.Context(), a, issuingBatch(), batchRequest{twoPeople: two, Strict: strict, Workers: workers}, in, func(item batchItem) error {
-				started = true
 				if item.Line == nil {
+					started, begun = true, time.Now()
 					return out.open()
 				}
 				result.add(*item.Line)

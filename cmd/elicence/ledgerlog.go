@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -185,10 +186,18 @@ func (g *log) cosignBy(ctx context.Context, codes []string) (size uint64, err er
 	return n.Checkpoint.Size, g.sequencer.Publish(ctx, note)
 }
 
-// receipt of the entry at index, from the newest cosigned checkpoint.
+// receipt of the entry at index, from the first checkpoint that enough of the cosigners have signed.
 func (g *log) receipt(ctx context.Context, index uint64) ([]byte, error) {
 	if err := g.open(ctx); err != nil {
 		return nil, err
 	}
-	return g.sequencer.Receipt(ctx, index)
+	return g.sequencer.FirstReceipt(ctx, index, func(n *ledger.Note) bool {
+		signed := 0
+		for _, code := range g.i.config.Ledger.Cosigners {
+			if slices.ContainsFunc(n.Lines, func(l ledger.Line) bool { return l.Name == cosignerName(code) }) {
+				signed++
+			}
+		}
+		return signed >= g.i.config.Ledger.Needed
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -127,7 +128,7 @@ func (s *service) run(ctx context.Context) error {
 	}
 	defer s.i.close()
 	close(s.opened)
-	around := api.WithCaller(work, api.Caller{From: "serve:" + s.i.who(work, "").From, Notice: func(string) {}})
+	around := api.WithCaller(work, api.Caller{From: "serve:" + strings.TrimPrefix(s.i.who(work, "").From, "cli:"), Notice: func(string) {}})
 	looping, stopLoops := context.WithCancel(around)
 	defer stopLoops()
 	for _, l := range append(s.i.duties(), s.heartbeat()...) {
@@ -264,7 +265,7 @@ func (s *service) listenTCP() error {
 	}
 	mux := http.NewServeMux()
 	for pattern, h := range s.publicPages() {
-		mux.Handle(pattern, h)
+		mux.Handle(pattern, s.server.Guard(h))
 	}
 	s.tcp = &http.Server{Handler: mux, Addr: l.Addr().String(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
@@ -286,7 +287,12 @@ func (s *service) tcpAddress() string {
 // observed is told of each operation. Its request is not logged: names, notes and passphrases are in it.
 func (s *service) observed(name string, took time.Duration, p *api.Problem) {
 	s.watch.operated(name, took, p)
-	if p != nil {
+	switch {
+	case p == nil:
+	case p.Status >= http.StatusInternalServerError: // ours to look at: what went wrong, and where
+		s.log.Error("operation", "name", name, "took", took.String(), "code", p.Code, "status", p.Status, "error", p.Detail)
+		return
+	default:
 		s.log.Warn("operation", "name", name, "took", took.String(), "code", p.Code, "status", p.Status)
 		return
 	}
