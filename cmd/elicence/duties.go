@@ -51,6 +51,10 @@ func (i *installation) sequenceDuty(ctx context.Context) error {
 
 // sealDuty chains the audit trail and anchors its head on the log.
 func (i *installation) sealDuty(ctx context.Context) error {
+	// Nobody else may seal and anchor in between: the log has the heads in their order, and an older one after a newer one
+	// would look like a trail that was written anew.
+	i.ledger.mu.Lock()
+	defer i.ledger.mu.Unlock()
 	head, err := i.ledger.seal(ctx)
 	if err != nil {
 		return err
@@ -58,8 +62,6 @@ func (i *installation) sealDuty(ctx context.Context) error {
 	if err := i.ledger.open(ctx); err != nil {
 		return err
 	}
-	i.ledger.mu.Lock()
-	defer i.ledger.mu.Unlock()
 	return i.ledger.anchorTrail(ctx, head)
 }
 

@@ -233,7 +233,7 @@ func TestErrorsSurviveTheSocket(t *testing.T) {
 	// Whatever has a remedy has a code.
 	for _, r := range remedies() {
 		for _, sentinel := range r.of {
-			if !slices.ContainsFunc(codes(), func(n named) bool { return n.sentinel == sentinel }) {
+			if !slices.ContainsFunc(codes(), func(n named) bool { return errors.Is(n.sentinel, sentinel) }) {
 				t.Errorf("%v has no code", sentinel)
 			}
 		}

@@ -386,6 +386,8 @@ func (i *installation) enrolKey(ctx context.Context, code, kind string, certific
 }
 
 func (i *installation) submitEnrolments(ctx context.Context, events [][]byte) error {
+	i.ledger.mu.Lock()
+	defer i.ledger.mu.Unlock()
 	answers, err := i.ledger.Submit(ctx, events)
 	if err != nil {
 		return err

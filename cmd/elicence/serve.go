@@ -86,8 +86,11 @@ func (a *app) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer socket.Release()
-	defer socket.Close()
+	defer func() {
+		if err := errors.Join(socket.Close(), socket.Release()); err != nil {
+			log.Warn("socket", "error", err.Error())
+		}
+	}()
 	tracer, endTraces, err := startTraces(ctx, c.Traces, log)
 	if err != nil {
 		return err
@@ -287,16 +290,18 @@ func (s *service) tcpAddress() string {
 // observed is told of each operation. Its request is not logged: names, notes and passphrases are in it.
 func (s *service) observed(name string, took time.Duration, p *api.Problem) {
 	s.watch.operated(name, took, p)
-	switch {
-	case p == nil:
-	case p.Status >= http.StatusInternalServerError: // ours to look at: what went wrong, and where
-		s.log.Error("operation", "name", name, "took", took.String(), "code", p.Code, "status", p.Status, "error", p.Detail)
-		return
-	default:
-		s.log.Warn("operation", "name", name, "took", took.String(), "code", p.Code, "status", p.Status)
-		return
+	what := []any{"name", name, "took", took.String()}
+	level := slog.LevelInfo
+	if p != nil {
+		level, what = slog.LevelWarn, append(what, "code", p.Code, "status", p.Status)
+		if p.Status >= http.StatusInternalServerError { // something of ours is away, or wrong: say where
+			what = append(what, "error", p.Detail)
+		}
+		if p.Status == http.StatusInternalServerError {
+			level = slog.LevelError
+		}
 	}
-	s.log.Info("operation", "name", name, "took", took.String())
+	s.log.Log(context.Background(), level, "operation", what...)
 }
 
 // lastWords is how long cancelled work may take to come to an end.

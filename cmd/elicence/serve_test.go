@@ -195,8 +195,8 @@ func alike(c called) called {
 // itself: answers, refusals, faults and usage errors, for people and for programs.
 func TestServedCommandsSayTheSame(t *testing.T) {
 	t.Parallel()
-	alone, served := copyOf(t, issued), ""
-	served = filepath.Join(t.TempDir(), "data")
+	alone := copyOf(t, issued)
+	served := filepath.Join(t.TempDir(), "data")
 	if err := os.CopyFS(served, os.DirFS(alone)); err != nil {
 		t.Fatal(err)
 	}

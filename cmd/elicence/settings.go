@@ -311,8 +311,7 @@ func convert(raw any, to reflect.Type) (reflect.Value, *problemText) {
 	if !ok {
 		return none, &problemText{"应为单个值", "it must be a single value"}
 	}
-	switch to {
-	case reflect.TypeFor[time.Duration]():
+	if to == reflect.TypeFor[time.Duration]() {
 		if n, err := strconv.ParseInt(text, 10, 64); err == nil { // nanoseconds, as older files may have them
 			return reflect.ValueOf(time.Duration(n)), nil
 		}
