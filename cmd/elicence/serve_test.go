@@ -533,8 +533,13 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := io.WriteString(c, "POST /v1/operations/ledger-cosign HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"); err != nil {
+	if _, err := io.WriteString(c, "POST /v1/operations/ledger-cosign HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n"); err != nil {
 		t.Fatal(err)
+	}
+	// It is in work as soon as it asks for its body.
+	said := make([]byte, len("HTTP/1.1 100 Continue"))
+	if _, err := io.ReadFull(c, said); err != nil || string(said) != "HTTP/1.1 100 Continue" {
+		t.Fatalf("%q, %v", said, err)
 	}
 	_ = s.c.Process.Signal(syscall.SIGTERM)
 	eventually(t, "stopping", func() bool { return strings.Contains(s.log.String(), `"stopping"`) })
