@@ -93,6 +93,8 @@ func remedies() []remedy {
 		{[]error{embedded.ErrNotPublished}, exitNo, "尚未入账共签", "请共签方共签 · have the newest checkpoint cosigned with: elicence ledger cosign"},
 		{[]error{issuing.ErrStale, issuing.ErrFenced}, exitUnavailable, "他人刚刚办理了这一份",
 			"再查看一次，然后重新执行 · somebody else moved it meanwhile: look again, then repeat the command"},
+		{[]error{errMoved}, exitUnavailable, "",
+			"停止服务，放回目录，再启动 · stop the service, put the folder back, start it again"},
 		{[]error{api.ErrServed}, exitUnavailable, "",
 			"停止那个服务，或等它结束 · stop that service, or wait until it has ended"},
 		{[]error{api.ErrStopping, api.ErrBusy}, exitUnavailable, "",

@@ -28,6 +28,8 @@ type supervisor struct {
 	watch *watch
 	// wait pauses; an error ends the loop. Tests have their own.
 	wait func(ctx context.Context, d time.Duration) error
+	// guard is asked before each turn: an error is the turn's.
+	guard func() error
 
 	group   sync.WaitGroup
 	mu      sync.Mutex
@@ -35,7 +37,7 @@ type supervisor struct {
 }
 
 func newSupervisor(log *slog.Logger, w *watch) *supervisor {
-	return &supervisor{log: log, watch: w, wait: pause, failing: map[string]string{}}
+	return &supervisor{log: log, watch: w, wait: pause, guard: func() error { return nil }, failing: map[string]string{}}
 }
 
 // pause waits by the machine's clock.
@@ -93,6 +95,9 @@ func (s *supervisor) once(ctx context.Context, l loop) (err error) {
 			err = errPanic
 		}
 	}()
+	if err := s.guard(); err != nil {
+		return err
+	}
 	return l.run(ctx)
 }
 

@@ -63,6 +63,7 @@ func codes() []named {
 		{"revoked-already", errRevokedAlready, http.StatusConflict},
 		{"no-certificate", errNoCertificate, http.StatusNotFound},
 		{"not-published", embedded.ErrNotPublished, http.StatusConflict},
+		{"moved", errMoved, http.StatusServiceUnavailable},
 		{"stale", issuing.ErrStale, http.StatusServiceUnavailable},
 		{"fenced", issuing.ErrFenced, http.StatusServiceUnavailable},
 		{"locked", records.ErrLocked, http.StatusServiceUnavailable},

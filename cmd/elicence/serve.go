@@ -58,6 +58,7 @@ type service struct {
 	server  *api.Server
 	tcp     *http.Server
 	loops   *supervisor
+	folder  os.FileInfo // of the data folder as it was opened
 
 	opened chan struct{} // closed when i or failure is set
 	i      *installation
@@ -105,6 +106,10 @@ func (a *app) serve(ctx context.Context) error {
 	s := &service{app: &served, config: c, log: log, watch: served.watch, manager: managerOf(a.environment, os.Getpid()), socket: socket,
 		opened: make(chan struct{}), ended: make(chan error, 2)}
 	s.loops = newSupervisor(log, s.watch)
+	if s.folder, err = os.Stat(a.data); err != nil {
+		return err
+	}
+	s.loops.guard = s.inPlace
 	return s.run(ctx)
 }
 
@@ -168,10 +173,29 @@ func (s *service) failed(err error) {
 func (s *service) ready(ctx context.Context) error {
 	select {
 	case <-s.opened:
-		return s.fail
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if s.fail != nil {
+		return s.fail
+	}
+	return s.inPlace()
+}
+
+// errMoved says that another folder stands where the service's own stood, or none.
+var errMoved = errors.New("数据目录已被移走或替换 / the data folder was moved away or replaced")
+
+// inPlace holds the folder to being the one that was opened: files are found by its path, and in another folder of that name
+// they are somebody else's.
+func (s *service) inPlace() error {
+	now, err := os.Stat(s.app.data)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errMoved, err)
+	}
+	if !os.SameFile(now, s.folder) {
+		return fmt.Errorf("%w: %s", errMoved, s.app.data)
+	}
+	return nil
 }
 
 // open opens the installation and the registrar's keystore. Each opening costs a third of a second of one core, and one is
@@ -250,6 +274,9 @@ func (s *service) readinessNow(ctx context.Context) readiness {
 	if time.Since(s.checkedAt) > readyFor {
 		// Who asked may go away; the answer is everybody's.
 		s.checked, s.checkedAt = s.i.readiness(context.WithoutCancel(ctx), s.loops.failures()), time.Now()
+		if err := s.inPlace(); err != nil {
+			s.checked = readiness{Checks: []healthCheck{{"folder", false, "数据目录不在原处", err.Error()}}}
+		}
 	}
 	return s.checked
 }

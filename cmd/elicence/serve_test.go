@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -161,6 +162,11 @@ func reported(report string) int {
 		return 0
 	}
 	return bytes.Count(b, []byte(`"outcome":`))
+}
+
+// reportedAtLeast is a condition.
+func reportedAtLeast(report string, lines int) func() bool {
+	return func() bool { return reported(report) >= lines }
 }
 
 // asUser runs the program as a process of its own, as the user who serves.
@@ -378,13 +384,17 @@ func TestTwoIssueClientsAtOnce(t *testing.T) {
 // The service is killed in the middle of batches. The client says that the outcome is unknown and what to do; the next
 // service clears the socket away, finishes by itself what was left, and the same file again is answered with the same
 // numbers.
-func TestServiceKilledWhileIssuing(t *testing.T) {
+func TestKilledServiceWhileIssuing(t *testing.T) {
 	t.Parallel()
 	data := copyOf(t, fresh)
 	file, report := birthsOf(t, 1, 60), filepath.Join(t.TempDir(), "report.jsonl")
 	numbers := map[string]string{}
+	count, seed := kills(t)
+	random := rand.New(rand.NewPCG(seed, 1<<34))
 	hit := 0
-	for round := 1; round <= 4; round++ {
+	for round := range max(4, count/10) {
+		more := grown(walOf(data), int64(random.IntN(200<<10)))
+		enough := reportedAtLeast(report, min(50, 9*round+random.IntN(9)))
 		s := serveFolder(t, data, nil)
 		c := exec.Command("elicence", "issue", "--data", data, "--births", file, "--report", report, "--workers", "4")
 		said := &written{}
@@ -395,9 +405,21 @@ func TestServiceKilledWhileIssuing(t *testing.T) {
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "answers", func() bool { return reported(report) >= round*9 })
+		ended := make(chan struct{})
+		go func() {
+			_ = c.Wait()
+			close(ended)
+		}()
+		eventually(t, "in the middle", func() bool {
+			select {
+			case <-ended:
+				return true
+			default:
+				return enough() && more()
+			}
+		})
 		s.kill()
-		_ = c.Wait()
+		<-ended
 		remember(t, numbers, report)
 		if c.ProcessState.ExitCode() == exitYes {
 			continue // the batch was quicker
@@ -435,18 +457,20 @@ func TestServiceKilledWhileIssuing(t *testing.T) {
 
 // A client that is killed in the middle of its batch harms nobody: the service goes on, and the same command again
 // completes it.
-func TestClientKilledWhileIssuing(t *testing.T) {
+func TestKilledClientWhileIssuing(t *testing.T) {
 	t.Parallel()
 	data := copyOf(t, fresh)
 	s := serveFolder(t, data, nil)
 	file, report := birthsOf(t, 1, 60), filepath.Join(t.TempDir(), "report.jsonl")
 	numbers := map[string]string{}
 	hit := 0
-	for round := 1; round <= 4; round++ {
+	count, seed := kills(t)
+	random := rand.New(rand.NewPCG(seed, 1<<35))
+	for round := range max(4, count/10) {
 		if err := os.RemoveAll(report); err != nil {
 			t.Fatal(err)
 		}
-		if ended, _ := killed(t, func() bool { return reported(report) >= round*9 }, "issue", "--data", data, "--births", file, "--report", report, "--workers", "4"); !ended {
+		if ended, _ := killed(t, reportedAtLeast(report, min(50, 9*round+random.IntN(9))), "issue", "--data", data, "--births", file, "--report", report, "--workers", "4"); !ended {
 			hit++
 		}
 		remember(t, numbers, report)
@@ -807,6 +831,44 @@ func TestReadersBesideAService(t *testing.T) {
 	if errs := s.errs(); len(errs) > 0 {
 		t.Errorf("the service logged errors: %s", strings.Join(errs, "\n"))
 	}
+}
+
+// A folder that is moved away under a service, with another put in its place, is not mistaken for it: nothing is done in
+// either until somebody puts things right.
+func TestMovedFolderIsNotMistaken(t *testing.T) {
+	t.Parallel()
+	data, stranger := copyOf(t, issued), copyOf(t, fresh)
+	s := serveFolder(t, data, nil)
+	// A loop that is in the middle of its turn finds its files by name: the move comes when all have had their first one.
+	eventually(t, "quiet", func() bool {
+		_, body := s.get("/metrics")
+		return regexp.MustCompile(`loop_seconds_count\{loop="cosign"\} [3-9]`).MatchString(body)
+	})
+	away := data + ".away"
+	if err := os.Rename(data, away); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(stranger, data); err != nil {
+		t.Fatal(err)
+	}
+	s.data = away
+	eventually(t, "not ready", func() bool {
+		code, body := s.get("/readyz")
+		return code == http.StatusServiceUnavailable && strings.Contains(body, "moved away or replaced")
+	})
+	says(t, "issue in the moved one", call(t.Context(), away, systemClock, "issue", "--births", birthsOf(t, 13, 1)), exitUnavailable, "moved away or replaced", "put the folder back")
+	says(t, "the stranger's", call(t.Context(), data, systemClock, "list", "--json"), exitYes, "[]")
+	if err := os.Rename(data, stranger); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(away, data); err != nil {
+		t.Fatal(err)
+	}
+	s.data = data
+	eventually(t, "ready again", func() bool { code, _ := s.get("/readyz"); return code == http.StatusOK })
+	says(t, "issue", call(t.Context(), data, systemClock, "issue", "--births", birthsOf(t, 13, 1)), exitYes, "issued 1")
+	must(t, data, "ledger", "audit")
+	must(t, stranger, "ledger", "audit")
 }
 
 // The service manager is told when the service is ready, that it lives, and that it stops.
