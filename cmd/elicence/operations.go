@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/elicence/elicence/api"
@@ -63,6 +65,10 @@ const servicePatience = 15 * time.Second
 // service finds who serves the folder; nil: nobody does.
 func (a *app) service(ctx context.Context) (*api.Client, error) {
 	c, err := api.Await(ctx, a.data, servicePatience)
+	if errors.Is(err, os.ErrPermission) {
+		return nil, &failure{code: exitUnavailable, cause: fmt.Errorf("the service of %s: %w", a.data, err),
+			do: "以运行服务的用户执行此命令 · run the command as the user who runs the service"}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the service of %s: %w", a.data, err)
 	}

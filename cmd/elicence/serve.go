@@ -104,7 +104,7 @@ func (a *app) serve(ctx context.Context) error {
 	served := *a
 	served.watch = newWatch(tracer)
 	s := &service{app: &served, config: c, log: log, watch: served.watch, manager: managerOf(a.environment, os.Getpid()), socket: socket,
-		opened: make(chan struct{}), ended: make(chan error, 2)}
+		opened: make(chan struct{}), ended: make(chan error, 1)}
 	s.loops = newSupervisor(log, s.watch)
 	if s.folder, err = os.Stat(a.data); err != nil {
 		return err
@@ -301,7 +301,7 @@ func (s *service) listenTCP() error {
 		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
 	go func() {
 		if err := s.tcp.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			s.ended <- err
+			s.log.Error("nobody can ask for health on TCP any more", "error", err.Error()) // no reason to stop issuing
 		}
 	}()
 	return nil

@@ -615,6 +615,24 @@ func TestOneServiceAFolderHoweverLongItsPath(t *testing.T) {
 	says(t, "a service beside a writer", asUser(t, "serve", "--data", data), exitUnavailable, "another process is writing")
 }
 
+// Who may read the folder may not ask its service for anything; they are told as whom to come.
+func TestTheSocketIsOfOneUser(t *testing.T) {
+	t.Parallel()
+	data := copyOf(t, fresh)
+	serveFolder(t, data, nil)
+	if os.Getuid() != 0 { // then there is nobody else to be
+		says(t, "the same user", asUser(t, "trust", "publish", "--data", data), exitYes)
+		return
+	}
+	readOnly(t, t.TempDir(), func() {}) // opens the program's folders to everybody
+	for up := data; up != os.TempDir(); up = filepath.Dir(up) {
+		if err := os.Chmod(up, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	says(t, "somebody else", child(t, "trust", "publish", "--data", data), exitUnavailable, "permission denied", "as the user who runs the service")
+}
+
 // Readiness says in words what is away, and comes back; the process lives on, and health is not readiness.
 func TestReadinessFollowsTheStore(t *testing.T) {
 	t.Parallel()
