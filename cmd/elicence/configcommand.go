@@ -24,7 +24,7 @@ func (a *app) configCommand() *cobra.Command {
 		Long: `A setting comes from --set KEY=VALUE (some commands have a flag of its own), else from the environment
 (serve.stopWithin is ELICENCE_SERVE_STOP_WITHIN), else from elicence.yaml, else it has a default. What no
 setting is called is refused, wherever it stands.`,
-		Example: "  elicence config check\n  ELICENCE_LOG_LEVEL=debug elicence config show",
+		Example: "  elicence config check\n  elicence config show --set log.level=debug",
 	}
 	show := &cobra.Command{
 		Use: "show", Short: "查看 · every setting, its value and where that comes from; never a secret", Args: cobra.NoArgs,

@@ -321,7 +321,7 @@ func TestStoriesWithAService(t *testing.T) {
 	t.Parallel()
 	p := storyParams(t)
 	p.Dir = ""
-	for _, name := range []string{"issue", "custody", "register", "reissue", "stock", "stock-empty", "keys", "refused-lines", "compromise", "childbirth"} {
+	for _, name := range []string{"custody", "register", "reissue", "stock", "keys", "compromise"} {
 		p.Files = append(p.Files, filepath.Join("testdata", name+".txtar"))
 	}
 	plain := p.Cmds["installation"]
