@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -65,6 +66,8 @@ type service struct {
 	fail   error
 
 	ended chan error // of a listener that broke
+
+	asked atomic.Int64 // operations since the memory was given back
 
 	checking  sync.Mutex
 	checked   readiness
@@ -139,7 +142,7 @@ func (s *service) run(ctx context.Context) error {
 	around := api.WithCaller(work, api.Caller{From: "serve:" + strings.TrimPrefix(s.i.who(work, "").From, "cli:"), Notice: func(string) {}})
 	looping, stopLoops := context.WithCancel(around)
 	defer stopLoops()
-	for _, l := range append(s.i.duties(), s.heartbeat()...) {
+	for _, l := range append(s.i.duties(), s.ownDuties()...) {
 		s.loops.start(looping, l)
 	}
 	if err := s.manager.tell("READY=1"); err != nil {
@@ -220,12 +223,22 @@ func (s *service) open(ctx context.Context) error {
 	return nil
 }
 
-// heartbeat tells the service manager that this process lives.
-func (s *service) heartbeat() []loop {
-	if s.manager.watchdog == 0 {
+// memoryEvery is how often a service gives back what its work has left behind: a batch leaves 100 MB of garbage, and a service
+// at rest collects none for minutes.
+const memoryEvery = time.Minute
+
+// ownDuties look after the process itself.
+func (s *service) ownDuties() []loop {
+	all := []loop{{"memory", memoryEvery, func(context.Context) error {
+		if s.asked.Swap(0) > 0 {
+			debug.FreeOSMemory()
+		}
 		return nil
+	}}}
+	if s.manager.watchdog > 0 {
+		all = append(all, loop{"watchdog", s.manager.watchdog / 3, func(context.Context) error { return s.manager.tell("WATCHDOG=1") }})
 	}
-	return []loop{{"watchdog", s.manager.watchdog / 3, func(context.Context) error { return s.manager.tell("WATCHDOG=1") }}}
+	return all
 }
 
 // pages are what is on the socket beside operations.
@@ -317,6 +330,7 @@ func (s *service) tcpAddress() string {
 // observed is told of each operation. Its request is not logged: names, notes and passphrases are in it.
 func (s *service) observed(name string, took time.Duration, p *api.Problem) {
 	s.watch.operated(name, took, p)
+	s.asked.Add(1)
 	what := []any{"name", name, "took", took.String()}
 	level := slog.LevelInfo
 	if p != nil {
