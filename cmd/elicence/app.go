@@ -18,12 +18,15 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	environment    func(string) string
+	variables      []string // NAME=value pairs, all that there are
+	set            []string // KEY=VALUE pairs of settings that flags give
 	now            func() time.Time
 	data           string
 	json           bool
 	passphraseFile string
 	recordsURL     string           // of an installation that is made: a PostgreSQL database; "" for a file in the folder
 	shared         *keystores       // of a command of several steps; nil: each installation opens and closes its own
+	watch          *watch           // what a service measures; nil for none
 	keystores      []softkey.Option // of keystores that are made here; tests make cheaper ones
 }
 
@@ -48,11 +51,12 @@ Exit codes: 0 yes, 1 no, 2 indeterminate, 3 a batch with refused lines, 64 usage
 	root.PersistentFlags().StringVar(&a.data, "data", data, "folder of the installation (default $ELICENCE_DATA, then ./data)")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "answer as JSON, for programs")
 	root.PersistentFlags().StringVar(&a.passphraseFile, "passphrase-file", "", "file with the passphrase of the acting organisation's keystore (else $ELICENCE_PASSPHRASE, else a prompt)")
+	root.PersistentFlags().StringArrayVar(&a.set, "set", nil, "KEY=VALUE of a setting for this command alone, before environment and elicence.yaml; see config show")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
 	root.AddCommand(
 		a.demoCommand(), a.initCommand(), a.issueCommand(), a.resumeCommand(), a.showCommand(), a.listCommand(), a.exportCommand(),
 		a.verifyCommand(), a.numberCommand(), a.keyCommand(), a.caCommand(), a.trustCommand(), a.ledgerCommand(),
-		a.jobsCommand(), a.benchCommand(), a.databaseCommand(), a.storageCommand(),
+		a.jobsCommand(), a.benchCommand(), a.databaseCommand(), a.storageCommand(), a.configCommand(), a.serveCommand(),
 	)
 	root.AddCommand(a.custodyCommands()...)
 	usageErrors(root)

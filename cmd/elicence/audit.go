@@ -33,6 +33,11 @@ func (i *installation) audit(ctx context.Context) (auditReport, error) {
 	if err := i.ledger.open(ctx); err != nil {
 		return r, err
 	}
+	// What others have kept is read before the log: a service may append meanwhile, and the log comes before its checkpoints.
+	seen, err := i.knownCheckpoints()
+	if err != nil {
+		return r, err
+	}
 	in, err := i.ledger.sequencer.Audited(ctx)
 	if err != nil {
 		return r, err
@@ -41,10 +46,7 @@ func (i *installation) audit(ctx context.Context) (auditReport, error) {
 	if err != nil {
 		return r, err
 	}
-	in.Trust = ledgerTrust(t)
-	if in.Known, err = i.knownCheckpoints(); err != nil {
-		return r, err
-	}
+	in.Trust, in.Known = ledgerTrust(t), seen
 	if r.Log, err = ledger.Audit(ctx, in); err != nil {
 		return r, err
 	}
@@ -99,7 +101,13 @@ func (i *installation) auditLicences(ctx context.Context, known map[[32]byte]boo
 			return
 		}
 		if problem = statusMisfit(l, events); problem != "" {
-			return
+			// A step may have come between the two readings.
+			if l, err = i.db.ByID(ctx, l.ID); err != nil {
+				return
+			}
+			if problem = statusMisfit(l, events); problem != "" {
+				return
+			}
 		}
 		for _, e := range events {
 			if e.Index == nil {

@@ -203,6 +203,24 @@ func (a *authority) publishCRLs(ctx context.Context, list []revocation) error {
 	return nil
 }
 
+// crlsUntil is by when the first of the published lists has to be followed by the next.
+func (a *authority) crlsUntil() (first time.Time, ok bool) {
+	lists, err := a.crls()
+	if err != nil {
+		return first, false
+	}
+	for _, der := range lists {
+		list, err := pki.ParseCRL(der)
+		if err != nil {
+			return first, false
+		}
+		if !ok || list.NextUpdate().Before(first) {
+			first, ok = list.NextUpdate(), true
+		}
+	}
+	return first, ok
+}
+
 // crls returns the published lists, DER.
 func (a *authority) crls() ([][]byte, error) {
 	var out [][]byte

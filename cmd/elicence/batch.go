@@ -31,6 +31,7 @@ type batchLine struct {
 	Error      string            `json:"error,omitempty"`
 	Advice     string            `json:"advice,omitempty"`
 	took       time.Duration
+	code       string // of Error, or of the first finding
 }
 
 // batchResult is the sum over all lines.
@@ -61,8 +62,9 @@ type batch struct {
 	now      func() time.Time
 	strict   bool
 	workers  int
-	report   io.Writer       // JSON lines; nil for none
-	done     func(batchLine) // called for every line, from one goroutine at a time; nil for none
+	each     func(batchLine) error // called for every line, from one goroutine at a time; an error ends the batch; nil for none
+	done     func(batchLine)       // the same, for who cannot fail
+	count    func(batchLine)       // the same, for who measures
 }
 
 func (b *batch) run(ctx context.Context, births io.Reader) (batchResult, error) {
@@ -111,15 +113,16 @@ func (b *batch) run(ctx context.Context, births io.Reader) (batchResult, error) 
 	var reportErr error
 	for line := range answers {
 		result.add(line)
-		if b.report != nil && reportErr == nil {
-			e := json.NewEncoder(b.report)
-			e.SetEscapeHTML(false)
-			if reportErr = e.Encode(line); reportErr != nil {
-				cancel(fmt.Errorf("write the report: %w", reportErr))
+		if b.each != nil && reportErr == nil {
+			if reportErr = b.each(line); reportErr != nil {
+				cancel(reportErr)
 			}
 		}
 		if b.done != nil {
 			b.done(line)
+		}
+		if b.count != nil {
+			b.count(line)
 		}
 	}
 	result.Seconds = time.Since(begun).Seconds()
@@ -161,8 +164,8 @@ func (b *batch) one(ctx context.Context, n int, raw []byte) (line batchLine, fat
 	line = batchLine{Line: n, Outcome: "failed"}
 	defer func() { line.took = time.Since(begun) }()
 	fail := func(err error) {
-		line.Advice = classify(err).do
-		line.Error = err.Error()
+		p := travelling(err)
+		line.Advice, line.Error, line.code = p.Do, p.Detail, p.Code
 	}
 	if ctx.Err() != nil {
 		fail(context.Cause(ctx))
@@ -195,6 +198,11 @@ func (b *batch) one(ctx context.Context, n int, raw []byte) (line batchLine, fat
 	line.Findings = findings
 	if err != nil {
 		line.Outcome = "refused"
+		for _, f := range findings {
+			if !f.Warning && line.code == "" {
+				line.code = f.Code
+			}
+		}
 		if !errors.Is(err, licence.ErrRefused) {
 			fail(err)
 		}
@@ -245,14 +253,38 @@ func (b *batch) headOf(raw []byte) (*licence.Type, head, error) {
 	return typ, h, err
 }
 
-// openReport makes the report file; an existing one is not overwritten silently half way.
-func openReport(path string) (*os.File, error) {
-	if path == "" {
-		return nil, nil
+// reportFile is what became of each line, as JSON lines. An earlier report is overwritten only when the batch begins.
+type reportFile struct {
+	path string // "" for none
+	file *os.File
+}
+
+func (r *reportFile) open() error {
+	if r.path == "" || r.file != nil {
+		return nil
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(r.path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("report: %w", err)
+		return fmt.Errorf("report: %w", err)
 	}
-	return f, nil
+	r.file = f
+	return nil
+}
+
+func (r *reportFile) write(line batchLine) error {
+	if r.file == nil {
+		return nil
+	}
+	e := json.NewEncoder(r.file)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(line); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return nil
+}
+
+func (r *reportFile) close() {
+	if r.file != nil {
+		r.file.Close()
+	}
 }

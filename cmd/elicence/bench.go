@@ -186,7 +186,7 @@ func (b *bench) request(k int) (string, error) {
 func (b *bench) stock(ctx context.Context) error {
 	s := demonstrationScheme()
 	for k, o := range append(append([]licence.Organisation(nil), s.hospitals...), s.agencies...) {
-		if err := b.i.db.Allot(ctx, issuing.Pile{Issuer: o.Code, Type: nationalType}, fmt.Sprintf("B00%07d", k*250_000+1), b.n/8+1000, b.i.app.now(), b.i.who("bench")); err != nil {
+		if err := b.i.db.Allot(ctx, issuing.Pile{Issuer: o.Code, Type: nationalType}, fmt.Sprintf("B00%07d", k*250_000+1), b.n/8+1000, b.i.app.now(), b.i.who(ctx, "bench")); err != nil {
 			return err
 		}
 	}
@@ -212,7 +212,7 @@ func (b *bench) batchOf(ctx context.Context, from, n, workers int, m *meter) err
 		}
 		writer.Close()
 	}()
-	r, err := b.i.issueAll(ctx, &batch{service: b.i.service, types: b.i.types.Type, people: people, replaced: b.i.replaced, who: b.i.who("bench"),
+	r, err := b.i.issueAll(ctx, &batch{service: b.i.service, types: b.i.types.Type, people: people, replaced: b.i.replaced, who: b.i.who(ctx, "bench"),
 		now: b.i.app.now, workers: workers, done: func(l batchLine) { m.each = append(m.each, l.took) }}, reader)
 	if err == nil && r.Issued != n {
 		err = fmt.Errorf("bench: %d of %d births were issued: %+v", r.Issued, n, r.problems)

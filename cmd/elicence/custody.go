@@ -66,9 +66,7 @@ func (a *app) handoverCommand() *cobra.Command {
 			if to == "" {
 				return usage("--to ORG is needed: the code of the archive that is to take the part over")
 			}
-			return a.steps(cmd.Context(), as, []access.Role{access.StockKeeper, access.Clerk}, numbers, nil, func(ctx context.Context, i *installation, by actor, number string) (issuing.Event, error) {
-				return i.service.Take(ctx, issuing.Move{Kind: contract.HandedOver, Number: number, Actor: by.organisation.Code, Part: part, Counterparty: to}, i.whoIs(by))
-			})
+			return a.steps(cmd.Context(), steps{Kind: contract.HandedOver, As: as, Numbers: numbers, Part: part, To: to})
 		},
 	}
 	c.Flags().StringVar(&as, "as", "", "ORG/PERSON who hands over")
@@ -79,19 +77,18 @@ func (a *app) handoverCommand() *cobra.Command {
 
 func (a *app) acceptCommand() *cobra.Command {
 	var as, part string
-	var e evidence
+	var e evidenceFiles
 	c := &cobra.Command{
 		Use:     "accept NUMBER…",
 		Short:   "接收 · take a handed-over part into the archive, after verifying file and receipt",
 		Example: "  elicence accept --as 12310000DEMR000017/archivist-1 X000000001",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, numbers []string) error {
-			return a.steps(cmd.Context(), as, []access.Role{access.Archivist}, numbers, nil, func(ctx context.Context, i *installation, by actor, number string) (issuing.Event, error) {
-				if err := i.demandEvidence(ctx, number, part, e, by); err != nil {
-					return issuing.Event{}, err
-				}
-				return i.service.Take(ctx, issuing.Move{Kind: contract.Accepted, Number: number, Actor: by.organisation.Code, Part: part}, i.whoIs(by))
-			})
+			received, err := e.read()
+			if err != nil {
+				return err
+			}
+			return a.steps(cmd.Context(), steps{Kind: contract.Accepted, As: as, Numbers: numbers, Part: part, Evidence: received})
 		},
 	}
 	c.Flags().StringVar(&as, "as", "", "ORG/PERSON who accepts")
@@ -111,10 +108,7 @@ func (a *app) rejectCommand() *cobra.Command {
 			if reason == "" {
 				return usage("--reason is needed: one of %s", strings.Join(contract.Reasons(contract.Rejected), ", "))
 			}
-			return a.steps(cmd.Context(), as, []access.Role{access.Archivist}, numbers, nil, func(ctx context.Context, i *installation, by actor, number string) (issuing.Event, error) {
-				return i.service.Take(ctx, issuing.Move{Kind: contract.Rejected, Number: number, Actor: by.organisation.Code, Part: part,
-					Reason: reason, Note: []byte(note), NoteName: "rejection"}, i.whoIs(by))
-			})
+			return a.steps(cmd.Context(), steps{Kind: contract.Rejected, As: as, Numbers: numbers, Part: part, Reason: reason, Note: []byte(note)})
 		},
 	}
 	c.Flags().StringVar(&as, "as", "", "ORG/PERSON who rejects")
@@ -134,7 +128,7 @@ type registration struct {
 
 func (a *app) registerCommand() *cobra.Command {
 	var as, file string
-	var e evidence
+	var e evidenceFiles
 	c := &cobra.Command{
 		Use:   "register NUMBER",
 		Short: "户口登记 · register the household from a verified main page and its receipt",
@@ -145,32 +139,15 @@ anything but a passed signature, a status in force and a good receipt.
 		Example: "  elicence register --as 12310000DEMP000012/officer-1 --registration registration.json X000000001",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, numbers []string) error {
-			var note []byte
-			if file != "" {
-				if len(numbers) > 1 {
-					return usage("--registration belongs to one child: register one number at a time")
-				}
-				b, err := os.ReadFile(file)
-				if err != nil {
-					return fmt.Errorf("registration: %w", err)
-				}
-				var r registration
-				d := json.NewDecoder(strings.NewReader(string(b)))
-				d.DisallowUnknownFields()
-				if err := d.Decode(&r); err != nil {
-					return usage("registration file: not the fields name, citizenId, address, station")
-				}
-				if note, err = json.Marshal(r); err != nil {
-					return err
-				}
+			note, err := readRegistration(file, numbers)
+			if err != nil {
+				return err
 			}
-			return a.steps(cmd.Context(), as, []access.Role{access.Officer}, numbers, nil, func(ctx context.Context, i *installation, by actor, number string) (issuing.Event, error) {
-				v, err := i.currentVerifier(ctx)
-				if err != nil {
-					return issuing.Event{}, err
-				}
-				return i.register(ctx, v, number, by, e, note)
-			})
+			received, err := e.read()
+			if err != nil {
+				return err
+			}
+			return a.steps(cmd.Context(), steps{Kind: contract.Registered, As: as, Numbers: numbers, Evidence: received, Note: note})
 		},
 	}
 	c.Flags().StringVar(&as, "as", "", "ORG/PERSON who registers")
@@ -179,12 +156,33 @@ anything but a passed signature, a status in force and a good receipt.
 	return c
 }
 
+// readRegistration holds the file to the fields of a registration; "" is no file.
+func readRegistration(file string, numbers []string) ([]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
+	if len(numbers) > 1 {
+		return nil, usage("--registration belongs to one child: register one number at a time")
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("registration: %w", err)
+	}
+	var r registration
+	d := json.NewDecoder(strings.NewReader(string(b)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return nil, usage("registration file: not the fields name, citizenId, address, station")
+	}
+	return json.Marshal(r)
+}
+
 func (i *installation) register(ctx context.Context, v *verify.Verifier, number string, by actor, e evidence, note []byte) (issuing.Event, error) {
 	if err := i.demandEvidenceWith(ctx, v, number, "main", e, by); err != nil {
 		return issuing.Event{}, err
 	}
 	return i.service.Take(ctx, issuing.Move{Kind: contract.Registered, Number: number, Actor: by.organisation.Code,
-		Note: note, NoteName: "registration"}, i.whoIs(by))
+		Note: note, NoteName: "registration"}, i.whoIs(ctx, by))
 }
 
 func (a *app) revokeCommand() *cobra.Command {
@@ -198,12 +196,7 @@ func (a *app) revokeCommand() *cobra.Command {
 			if reason == "" {
 				return usage("--reason is needed: one of %s", strings.Join(contract.Reasons(contract.Revoked), ", "))
 			}
-			return a.steps(cmd.Context(), as, []access.Role{access.Supervisor, access.SealKeeper}, numbers,
-				func(ctx context.Context, i *installation) error { return i.publishStatus(ctx) },
-				func(ctx context.Context, i *installation, by actor, number string) (issuing.Event, error) {
-					return i.service.Take(ctx, issuing.Move{Kind: contract.Revoked, Number: number, Actor: by.organisation.Code,
-						Reason: reason, Note: []byte(note), NoteName: "revocation"}, i.whoIs(by))
-				})
+			return a.steps(cmd.Context(), steps{Kind: contract.Revoked, As: as, Numbers: numbers, Reason: reason, Note: []byte(note)})
 		},
 	}
 	c.Flags().StringVar(&as, "as", "", "ORG/PERSON who revokes")
@@ -212,58 +205,28 @@ func (a *app) revokeCommand() *cobra.Command {
 	return c
 }
 
-// steps runs one step for each number, goes on past refused ones, then anchors what was done.
-func (a *app) steps(ctx context.Context, as string, roles []access.Role, numbers []string, after func(context.Context, *installation) error,
-	step func(context.Context, *installation, actor, string) (issuing.Event, error)) error {
-	i, err := a.openForWriting(ctx)
+// steps asks for one step of custody or status with each of the numbers.
+type steps struct {
+	Kind     contract.Kind `json:"kind"`
+	As       string        `json:"as"`
+	Numbers  []string      `json:"numbers"`
+	Part     string        `json:"part"`
+	To       string        `json:"to"`
+	Reason   string        `json:"reason"`
+	Note     []byte        `json:"note"`
+	Evidence evidence      `json:"evidence"`
+}
+
+// steps has it done and says what became of each number.
+func (a *app) steps(ctx context.Context, q steps) error {
+	if q.As == "" {
+		return usage("--as ORG/PERSON is needed")
+	}
+	outcomes, err := perform(ctx, a, stepping(), q)
 	if err != nil {
 		return err
 	}
-	defer i.close()
-	by, err := i.actor(ctx, as, roles...)
-	if err != nil {
-		return err
-	}
-	// A step is judged by what is known here, so events that wait must be known to the ledger first.
-	if err := i.ledger.catchUp(ctx); err != nil {
-		return err
-	}
-	var outcomes []stepOutcome
 	refused := 0
-	for _, number := range numbers {
-		o := stepOutcome{Number: number, Outcome: "done"}
-		event, err := step(ctx, i, by, number)
-		if err != nil {
-			if classify(err).code != exitNo || len(numbers) == 1 {
-				return fmt.Errorf("%s: %w", number, err)
-			}
-			o.Outcome, o.Error = "refused", err.Error()
-			refused++
-		} else {
-			o.Step, o.Event, o.hash = event.Kind, fmt.Sprintf("%x", event.Hash), event.Hash
-		}
-		outcomes = append(outcomes, o)
-	}
-	if err := i.ledger.catchUp(ctx); err != nil {
-		fmt.Fprintf(a.stderr, "elicence: recorded; the ledger lags behind: %v\n", err)
-	} else {
-		// The ledger judges again and knows more: what it refused has not happened.
-		for n := range outcomes {
-			o := &outcomes[n]
-			if _, sequenced, err := i.db.IndexOf(ctx, o.hash); err != nil {
-				return err
-			} else if o.Outcome == "done" && !sequenced {
-				o.Outcome, o.Error = "refused", "账本拒绝了这一步 / the ledger refused it"
-				refused++
-			}
-		}
-	}
-	if after != nil {
-		if err := after(ctx, i); err != nil {
-			return err
-		}
-	}
-	i.deliverDue(ctx)
 	err = a.tell(outcomes, func(w io.Writer) {
 		for _, o := range outcomes {
 			if o.Outcome == "done" {
@@ -273,18 +236,147 @@ func (a *app) steps(ctx context.Context, as string, roles []access.Role, numbers
 			}
 		}
 	})
+	for _, o := range outcomes {
+		if o.Outcome != "done" {
+			refused++
+		}
+	}
 	if err == nil && refused > 0 {
 		return answer(exitBatch)
 	}
 	return err
 }
 
-// evidence names files that an archive or a police station received from elsewhere; empty: those of this installation.
-type evidence struct{ file, receipt string }
+func stepping() operation[steps, []stepOutcome] {
+	return operation[steps, []stepOutcome]{"step", func(ctx context.Context, i *installation, q steps) ([]stepOutcome, error) {
+		return i.steps(ctx, q)
+	}}
+}
 
-func (e *evidence) flags(c *cobra.Command) {
+// rolesFor says whose step it is.
+func rolesFor(kind contract.Kind) []access.Role {
+	switch kind {
+	case contract.HandedOver:
+		return []access.Role{access.StockKeeper, access.Clerk}
+	case contract.Accepted, contract.Rejected:
+		return []access.Role{access.Archivist}
+	case contract.Registered:
+		return []access.Role{access.Officer}
+	case contract.Revoked:
+		return []access.Role{access.Supervisor, access.SealKeeper}
+	}
+	return nil
+}
+
+// noteNames say what the words beside a step are.
+func noteName(kind contract.Kind) string {
+	switch kind {
+	case contract.Rejected:
+		return "rejection"
+	case contract.Registered:
+		return "registration"
+	case contract.Revoked:
+		return "revocation"
+	}
+	return ""
+}
+
+// steps runs one step for each number, goes on past refused ones, then anchors what was done.
+func (i *installation) steps(ctx context.Context, q steps) ([]stepOutcome, error) {
+	roles := rolesFor(q.Kind)
+	if roles == nil {
+		return nil, usage("%q is no step that a person takes", q.Kind)
+	}
+	by, err := i.actor(ctx, q.As, roles...)
+	if err != nil {
+		return nil, err
+	}
+	// A step is judged by what is known here, so events that wait must be known to the ledger first.
+	if err := i.ledger.catchUp(ctx); err != nil {
+		return nil, err
+	}
+	var outcomes []stepOutcome
+	for _, number := range q.Numbers {
+		o := stepOutcome{Number: number, Outcome: "done"}
+		event, err := i.step(ctx, q, by, number)
+		if err != nil {
+			if classify(err).code != exitNo || len(q.Numbers) == 1 {
+				return nil, fmt.Errorf("%s: %w", number, err)
+			}
+			o.Outcome, o.Error = "refused", err.Error()
+		} else {
+			o.Step, o.Event, o.hash = event.Kind, fmt.Sprintf("%x", event.Hash), event.Hash
+		}
+		outcomes = append(outcomes, o)
+	}
+	if err := i.ledger.catchUp(ctx); err != nil {
+		i.notice(ctx, "elicence: recorded; the ledger lags behind: %v", err)
+	} else {
+		// The ledger judges again and knows more: what it refused has not happened.
+		for n := range outcomes {
+			o := &outcomes[n]
+			if _, sequenced, err := i.db.IndexOf(ctx, o.hash); err != nil {
+				return nil, err
+			} else if o.Outcome == "done" && !sequenced {
+				o.Outcome, o.Error = "refused", "账本拒绝了这一步 / the ledger refused it"
+			}
+		}
+	}
+	err = nil
+	if q.Kind == contract.Revoked {
+		err = i.publishStatus(ctx)
+	}
+	i.deliverDue(ctx)
+	return outcomes, err
+}
+
+// step takes one step with one number.
+func (i *installation) step(ctx context.Context, q steps, by actor, number string) (issuing.Event, error) {
+	switch q.Kind {
+	case contract.Registered:
+		v, err := i.currentVerifier(ctx)
+		if err != nil {
+			return issuing.Event{}, err
+		}
+		return i.register(ctx, v, number, by, q.Evidence, q.Note)
+	case contract.Accepted:
+		if err := i.demandEvidence(ctx, number, q.Part, q.Evidence, by); err != nil {
+			return issuing.Event{}, err
+		}
+	}
+	return i.service.Take(ctx, issuing.Move{Kind: q.Kind, Number: number, Actor: by.organisation.Code, Part: q.Part,
+		Counterparty: q.To, Reason: q.Reason, Note: q.Note, NoteName: noteName(q.Kind)}, i.whoIs(ctx, by))
+}
+
+// evidence is what an archive or a police station received from elsewhere; nil: what this installation has.
+type evidence struct {
+	File    []byte `json:"file"`
+	Receipt []byte `json:"receipt"`
+}
+
+// evidenceFiles names it.
+type evidenceFiles struct{ file, receipt string }
+
+func (e *evidenceFiles) flags(c *cobra.Command) {
 	c.Flags().StringVar(&e.file, "file", "", "the part as received, PDF (default: the one in this installation)")
 	c.Flags().StringVar(&e.receipt, "receipt", "", "its receipt as received (default: the one of this installation's log)")
+}
+
+func (e *evidenceFiles) read() (received evidence, err error) {
+	for _, f := range []struct {
+		name, path string
+		into       *[]byte
+	}{{"part", e.file, &received.File}, {"receipt", e.receipt, &received.Receipt}} {
+		if f.path == "" {
+			continue
+		}
+		b, err := readBounded(f.path)
+		if err != nil {
+			return received, fmt.Errorf("%s: %w", f.name, err)
+		}
+		*f.into = append([]byte{}, b...) // an empty file is one, too
+	}
+	return received, nil
 }
 
 // demandEvidence verifies part and receipt with the pinned trust file and the status of this moment.
@@ -303,21 +395,19 @@ func (i *installation) demandEvidenceWith(ctx context.Context, v *verify.Verifie
 	if err != nil {
 		return err
 	}
-	if err := i.db.Record(ctx, i.reading(by, "verify", l.ID, "part "+part)); err != nil {
+	if err := i.db.Record(ctx, i.reading(ctx, by, "verify", l.ID, "part "+part)); err != nil {
 		return err
 	}
-	file, err := i.evidenceFile(ctx, l, part, e)
-	if err != nil {
-		return err
+	file, receipt := e.File, e.Receipt
+	if file == nil {
+		if file, err = i.service.Part(ctx, l, part); err != nil {
+			return err
+		}
 	}
-	var receipt []byte
-	if e.receipt != "" {
-		receipt, err = readBounded(e.receipt)
-	} else {
-		receipt, err = i.receiptOf(ctx, l)
-	}
-	if err != nil {
-		return fmt.Errorf("receipt: %w", err)
+	if receipt == nil {
+		if receipt, err = i.receiptOf(ctx, l); err != nil {
+			return fmt.Errorf("receipt: %w", err)
+		}
 	}
 	report := v.File(ctx, file, receipt)
 	switch {
@@ -332,15 +422,4 @@ func (i *installation) demandEvidenceWith(ctx context.Context, v *verify.Verifie
 		return fmt.Errorf("%w: 没有可信的入账回执 / there is no good receipt", issuing.ErrEvidence)
 	}
 	return nil
-}
-
-func (i *installation) evidenceFile(ctx context.Context, l issuing.Licence, part string, e evidence) ([]byte, error) {
-	if e.file != "" {
-		b, err := readBounded(e.file)
-		if err != nil {
-			return nil, fmt.Errorf("part: %w", err)
-		}
-		return b, nil
-	}
-	return i.service.Part(ctx, l, part)
 }

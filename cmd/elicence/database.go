@@ -20,7 +20,7 @@ func (a *app) databaseGrants() *cobra.Command {
 		Use: "grants", Short: "授权语句 · the SQL that gives the service's role what it needs, and no more", Args: cobra.NoArgs,
 		Long: `Grants prints SQL for the owner of the tables: the named role may then do all that the commands do. It adds to
 the audit trail, to the events and to the log, and can change or remove nothing in them. Run it after every upgrade.`,
-		Example: "  elicence database grants --role elicence_service | psql -U elicence_owner elicence",
+		Example: "  elicence database grants --role elicence_service | psql elicence",
 		RunE: func(*cobra.Command, []string) error {
 			if role == "" {
 				return usage("--role names the role that the service logs in with")

@@ -39,48 +39,48 @@ const maxAtOnce = 32
 
 // check refuses what cannot be meant. Whether files and folders are there shows when something is delivered: a share that is
 // not mounted must not keep a hospital from issuing.
-func (c deliverConfig) check(path string) error {
+func (c deliverConfig) check() error {
 	if c.Attempts < 0 {
-		return usage("%s: deliver.attempts is %d", path, c.Attempts)
+		return fmt.Errorf("attempts is %d", c.Attempts)
 	}
 	seen := map[string]bool{}
 	for n, r := range c.Receivers {
-		where := fmt.Sprintf("%s: deliver.receivers[%d]", path, n)
+		where := fmt.Sprintf("receivers[%d]", n)
 		if len(r.Organisation) != 18 || strings.Trim(r.Organisation, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
-			return usage("%s: organisation is a unified social credit code of 18 digits and capital letters", where)
+			return fmt.Errorf("%s: organisation is a unified social credit code of 18 digits and capital letters", where)
 		}
 		if seen[r.Organisation] {
-			return usage("%s: %s stands there twice: give one entry all its topics", where, r.Organisation)
+			return fmt.Errorf("%s: %s stands there twice: give one entry all its topics", where, r.Organisation)
 		}
 		seen[r.Organisation] = true
 		if len(r.Topics) == 0 {
-			return usage("%s: topics is empty; there are %s", where, strings.Join(deliver.Topics(), ", "))
+			return fmt.Errorf("%s: topics is empty; there are %s", where, strings.Join(deliver.Topics(), ", "))
 		}
 		for _, topic := range r.Topics {
 			if !slices.Contains(deliver.Topics(), topic) {
-				return usage("%s: there is no topic %q; there are %s", where, topic, strings.Join(deliver.Topics(), ", "))
+				return fmt.Errorf("%s: there is no topic %q; there are %s", where, topic, strings.Join(deliver.Topics(), ", "))
 			}
 		}
 		if r.Timeout < 0 || r.Timeout > time.Hour {
-			return usage("%s: timeout is %s; at most an hour", where, r.Timeout)
+			return fmt.Errorf("%s: timeout is %s; at most an hour", where, r.Timeout)
 		}
 		if r.AtOnce < 0 || r.AtOnce > maxAtOnce {
-			return usage("%s: atOnce is %d; at most %d", where, r.AtOnce, maxAtOnce)
+			return fmt.Errorf("%s: atOnce is %d; at most %d", where, r.AtOnce, maxAtOnce)
 		}
 		switch r.Driver {
 		case "folder":
 			if r.Address == "" || r.TLS != (tlsConfig{}) || r.Timeout != 0 {
-				return usage("%s: a folder has an address, neither tls nor timeout", where)
+				return fmt.Errorf("%s: a folder has an address, neither tls nor timeout", where)
 			}
 		case "https":
 			if err := deliver.CheckAddress(r.Address); err != nil {
-				return usage("%s: address: %w", where, err)
+				return fmt.Errorf("%s: address: %w", where, err)
 			}
 			if (r.TLS.Certificate == "") != (r.TLS.Key == "") {
-				return usage("%s: tls.certificate and tls.key belong together", where)
+				return fmt.Errorf("%s: tls.certificate and tls.key belong together", where)
 			}
 		default:
-			return usage("%s: driver is %q; there are folder and https", where, r.Driver)
+			return fmt.Errorf("%s: driver is %q; there are folder and https", where, r.Driver)
 		}
 	}
 	return nil

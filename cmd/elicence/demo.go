@@ -109,7 +109,7 @@ func (d *demo) run(ctx context.Context) error {
 	if len(lines) == 0 {
 		return usage("births: %s holds no line", d.births)
 	}
-	if _, err := readConfig(d.app.data); err != nil {
+	if _, err := d.app.readConfig(); err != nil {
 		if !errors.Is(err, errNoInstallation) {
 			return err
 		}
@@ -196,7 +196,7 @@ func (d *demo) issue(ctx context.Context, lines []string) error {
 	bar := d.app.progress(len(lines), "签发 issuing")
 	var result batchResult
 	err = d.measure("签发两联证照 issue", func(item func(time.Duration)) error {
-		b := &batch{service: d.i.service, types: d.i.types.Type, people: people, replaced: d.i.replaced, who: d.i.who("demo"), now: d.app.now, workers: 16,
+		b := &batch{service: d.i.service, types: d.i.types.Type, people: people, replaced: d.i.replaced, who: d.i.who(ctx, "demo"), now: d.app.now, workers: 16,
 			done: func(l batchLine) {
 				_ = bar.Add(1)
 				if l.Outcome == "issued" {
@@ -300,7 +300,7 @@ func (d *demo) jam(ctx context.Context, lines []string) error {
 		d.tour.Clerk.Next = found[0].Number
 		return nil
 	}
-	who := d.i.whoIs(actor{issuer, clerk})
+	who := d.i.whoIs(ctx, actor{issuer, clerk})
 	pile := issuing.Pile{Issuer: issuer.Code, Type: head.LicenceType}
 	return d.measure("卡纸作废 a sheet jams", func(item func(time.Duration)) error {
 		return timed(item, func() error {
@@ -347,7 +347,7 @@ func withBusinessID(line, business string, at licence.Organisation, change ...fu
 
 // issueOne issues a single request as the organisation's demo people.
 func (d *demo) issueOne(ctx context.Context, request []byte, issuer licence.Organisation) (issuing.Licence, error) {
-	b := &batch{service: d.i.service, types: d.i.types.Type, now: d.app.now, replaced: d.i.replaced, who: d.i.who("demo"), workers: 1,
+	b := &batch{service: d.i.service, types: d.i.types.Type, now: d.app.now, replaced: d.i.replaced, who: d.i.who(ctx, "demo"), workers: 1,
 		people: func([]byte) (licence.Organisation, string, string, error) { return issuer, "clerk-1", "seal-1", nil }}
 	line, fatal := b.one(ctx, 1, request)
 	if fatal != nil {

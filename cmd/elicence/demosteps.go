@@ -90,7 +90,7 @@ func (d *demo) handOver(ctx context.Context, _ []string) error {
 			}
 			if err := timed(item, func() error {
 				_, err := d.i.service.Take(ctx, issuing.Move{Kind: contract.HandedOver, Number: l.Number, Actor: l.Issuer,
-					Part: "counterfoil", Counterparty: receiver(l).Code}, d.i.whoIs(actor{licence.Organisation{Code: l.Issuer}, "stock-1"}))
+					Part: "counterfoil", Counterparty: receiver(l).Code}, d.i.whoIs(ctx, actor{licence.Organisation{Code: l.Issuer}, "stock-1"}))
 				return err
 			}); err != nil {
 				return err
@@ -139,7 +139,7 @@ func (d *demo) answerOffer(ctx context.Context, v *verify.Verifier, l issuing.Li
 				return err
 			}
 		}
-		_, err := d.i.service.Take(ctx, move, d.i.whoIs(by))
+		_, err := d.i.service.Take(ctx, move, d.i.whoIs(ctx, by))
 		return err
 	})
 }
@@ -209,7 +209,7 @@ func (d *demo) changes(ctx context.Context, _ []string) error {
 		}
 		if err := timed(item, func() error {
 			_, err := d.i.service.Take(ctx, issuing.Move{Kind: contract.Revoked, Number: revoked.Number, Actor: d.cast.commission.Code,
-				Reason: "wrongly-issued", NoteName: "revocation"}, d.i.whoIs(actor{d.cast.commission, "supervisor-1"}))
+				Reason: "wrongly-issued", NoteName: "revocation"}, d.i.whoIs(ctx, actor{d.cast.commission, "supervisor-1"}))
 			return err
 		}); err != nil {
 			return fmt.Errorf("revoke: %w", err)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -41,7 +40,7 @@ func (i *installation) runner(lanes []due.Lane, report func(due.Job, due.Settlem
 
 // deliveryLanes are one lane for each configured receiver. One whose driver does not open fails by itself, later, and holds
 // up nobody.
-func (i *installation) deliveryLanes() []due.Lane {
+func (i *installation) deliveryLanes(ctx context.Context) []due.Lane {
 	var lanes []due.Lane
 	for _, c := range i.config.Deliver.Receivers {
 		receiver, err := i.receiver(c)
@@ -51,7 +50,7 @@ func (i *installation) deliveryLanes() []due.Lane {
 			}})
 			continue
 		}
-		lanes = append(lanes, due.Lane{Name: c.Organisation, AtOnce: c.AtOnce, Worker: deliver.Worker(documents{i}, eventKeys{i.keyring}, receiver, i.who(""), i.app.now)})
+		lanes = append(lanes, due.Lane{Name: c.Organisation, AtOnce: c.AtOnce, Worker: deliver.Worker(documents{i}, eventKeys{i.keyring}, receiver, i.who(ctx, ""), i.app.now)})
 	}
 	return lanes
 }
@@ -122,7 +121,7 @@ func (d documents) Document(ctx context.Context, j due.Job) (deliver.Document, e
 	if err != nil {
 		return out, unread(err)
 	}
-	reading := d.i.reading(actor{organisation: licence.Organisation{Code: out.Sender}}, "deliver", l.ID, j.Topic+" → "+j.Lane)
+	reading := d.i.reading(ctx, actor{organisation: licence.Organisation{Code: out.Sender}}, "deliver", l.ID, j.Topic+" → "+j.Lane)
 	if err := d.i.db.Record(ctx, reading); err != nil {
 		return out, lags("records", err)
 	}
@@ -167,10 +166,10 @@ var errUnasked = errors.New("its keystore is not open, and this command does not
 
 // deliverDue sends what is due at the end of a command. It never fails the command: what is issued is issued.
 func (i *installation) deliverDue(ctx context.Context) {
-	if len(i.config.Deliver.Receivers) == 0 {
+	if len(i.config.Deliver.Receivers) == 0 || i.served { // a service has a loop for each receiver
 		return
 	}
-	r, err := i.runner(i.deliveryLanes(), nil)
+	r, err := i.runner(i.deliveryLanes(ctx), nil)
 	if err == nil {
 		bounded, stop := context.WithTimeout(ctx, atTheEnd)
 		i.unasked.Store(true)
@@ -182,7 +181,7 @@ func (i *installation) deliverDue(ctx context.Context) {
 		}
 	}
 	if err != nil {
-		fmt.Fprintf(i.app.stderr, "elicence: 交付中断 / deliveries were interrupted: %v\n", err)
+		i.notice(ctx, "elicence: 交付中断 / deliveries were interrupted: %v", err)
 	}
 	counts, err := i.db.Waiting(ctx)
 	if err != nil {
@@ -195,7 +194,7 @@ func (i *installation) deliverDue(ctx context.Context) {
 		}
 	}
 	if waiting+dead > 0 {
-		fmt.Fprintf(i.app.stderr, "elicence: 待交付 %d 件，退信 %d 件 / %d deliveries wait, %d are dead letters\n  → 查看 elicence jobs list，继续 elicence jobs run · see them with: elicence jobs list, go on with: elicence jobs run\n",
+		i.notice(ctx, "elicence: 待交付 %d 件，退信 %d 件 / %d deliveries wait, %d are dead letters\n  → 查看 elicence jobs list，继续 elicence jobs run · see them with: elicence jobs list, go on with: elicence jobs run",
 			waiting, dead, waiting, dead)
 	}
 }
@@ -294,7 +293,7 @@ func (i *installation) reconcileDue(ctx context.Context) error {
 	if err := i.guardLog(ctx); err != nil {
 		return &due.Failed{Failure: due.Failure{Code: "does-not-fit", Detail: "log"}, Cause: err}
 	}
-	if _, err := i.service.ResumeAll(ctx, i.who("resume"), nil); err != nil {
+	if _, err := i.service.ResumeAll(ctx, i.who(ctx, "resume"), nil); err != nil {
 		return err
 	}
 	if err := i.ledger.catchUp(ctx); err != nil {
@@ -334,7 +333,7 @@ func (i *installation) upkeepLanes() []due.Lane {
 			if err := u.do(ctx); err != nil {
 				return due.Worked{}, upkeepFailed(err)
 			}
-			done := i.who("")
+			done := i.who(ctx, "")
 			done.At, done.What = now, u.name
 			next := u.next()
 			if !next.After(now) {
@@ -375,26 +374,18 @@ func (i *installation) armUpkeep(ctx context.Context) error {
 	return nil
 }
 
-// dueLoop is one lane of due work as a loop that a process which runs on supervises: run it every so often, and again after
-// an error. Each lane is a loop of its own, so that a slow receiver holds up nobody.
-type dueLoop struct {
-	name  string
-	every time.Duration
-	run   func(ctx context.Context) error
-}
-
-// dueLoops arms the upkeep and returns the loops of all lanes.
-func (i *installation) dueLoops(ctx context.Context, report func(due.Job, due.Settlement, error)) ([]dueLoop, error) {
+// dueLoops arms the upkeep and returns one loop for each lane, so that a slow receiver holds up nobody.
+func (i *installation) dueLoops(ctx context.Context, report func(due.Job, due.Settlement, error)) ([]loop, error) {
 	if err := i.armUpkeep(ctx); err != nil {
 		return nil, err
 	}
-	r, err := i.runner(append(i.deliveryLanes(), i.upkeepLanes()...), report)
+	r, err := i.runner(append(i.deliveryLanes(ctx), i.upkeepLanes()...), report)
 	if err != nil {
 		return nil, err
 	}
-	var loops []dueLoop
+	var loops []loop
 	for _, lane := range r.Lanes() {
-		loops = append(loops, dueLoop{"due/" + lane, lookEvery, func(ctx context.Context) error {
+		loops = append(loops, loop{"due-" + lane, lookEvery, func(ctx context.Context) error {
 			_, err := r.DrainLane(ctx, lane)
 			return err
 		}})

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/elicence/elicence/access"
+	"github.com/elicence/elicence/api"
 	"github.com/elicence/elicence/hsm/softkey"
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/ledger"
@@ -93,12 +94,25 @@ func remedies() []remedy {
 		{[]error{embedded.ErrNotPublished}, exitNo, "尚未入账共签", "请共签方共签 · have the newest checkpoint cosigned with: elicence ledger cosign"},
 		{[]error{issuing.ErrStale, issuing.ErrFenced}, exitUnavailable, "他人刚刚办理了这一份",
 			"再查看一次，然后重新执行 · somebody else moved it meanwhile: look again, then repeat the command"},
+		{[]error{errMoved}, exitUnavailable, "",
+			"停止服务，放回目录，再启动 · stop the service, put the folder back, start it again"},
+		{[]error{api.ErrServed}, exitUnavailable, "",
+			"停止那个服务，或等它结束 · stop that service, or wait until it has ended"},
+		{[]error{api.ErrStopping, api.ErrBusy}, exitUnavailable, "",
+			"稍候再执行同一命令，即从中断处继续 · wait a little, then the same command: it goes on where it stopped"},
+		{[]error{api.ErrGone}, exitUnavailable, "",
+			"服务恢复后先查看，再执行同一命令；已办的不会重办 · when the service is back, look, then the same command: what was done is not done again"},
+		{[]error{api.ErrUnknownOperation, api.ErrMalformed}, exitUnavailable, "",
+			"用与服务同一版本的程序 · use the program version that the service runs"},
+		{[]error{api.ErrInternal}, exitInternal, "", "查看服务日志 · see the log of the service"},
 		{[]error{records.ErrLocked}, exitUnavailable, "", "等另一进程结束 · another elicence process writes in this folder: wait for it to end"},
 		{[]error{softkey.ErrPassphrase}, exitUnavailable, "密钥库口令不对",
 			"用 --passphrase-file 或 $ELICENCE_PASSPHRASE 给出正确口令 · give the right passphrase with --passphrase-file or $ELICENCE_PASSPHRASE"},
 		{[]error{softkey.ErrKeystore, issuing.ErrKey}, exitUnavailable, "密钥库打不开",
 			"从备份放回该机构的密钥库；没有它不能签名，但未消耗任何编号 · put the organisation's keystore file back from its backup; without it nothing can be signed, and nothing was consumed"},
 		{[]error{s3.ErrConfig}, exitUsage, "对象存储设置有误", "见 docs/operations.md · see “An object store” in docs/operations.md"},
+		{[]error{records.ErrURL}, exitUsage, "数据库地址不能用", "形如 postgres://主机/库；口令放在 $PGPASSWORD 或 $PGPASSFILE · it is like postgres://HOST/DB; a password goes into $PGPASSWORD or $PGPASSFILE"},
+		{[]error{issuing.ErrHeld, issuing.ErrLapsed}, exitUnavailable, "此项职责在另一进程手中", "稍后再执行同一命令 · another process has this duty now: the same command again in a while"},
 		{[]error{objects.ErrUnfit}, exitUnavailable, "对象存储不符合要求", "查看缺什么 · see what is missing with: elicence storage check"},
 		{[]error{objects.ErrAccess, s3.ErrCredentials}, exitUnavailable, "对象存储拒绝此凭据，或没有凭据",
 			"核对凭据及其权限，见 docs/operations.md · look at the credentials and what they may do: “An object store” in docs/operations.md"},
@@ -113,7 +127,7 @@ func remedies() []remedy {
 		{[]error{licence.ErrUnavailable, objects.ErrFull, objects.ErrReadOnly, syscall.ENOSPC, syscall.EROFS, os.ErrPermission}, exitUnavailable, "暂不可用",
 			"使目录可写并腾出空间，再执行同一命令，即从中断处继续 · make the folder writable and free some space, then repeat the command: it goes on where it stopped"},
 		{[]error{os.ErrNotExist}, exitUnavailable, "文件或目录不存在", ""},
-		{[]error{context.Canceled}, exitUnavailable, "已中断", "再执行同一命令，即从中断处继续 · interrupted: repeat the command, it goes on where it stopped"},
+		{[]error{context.Canceled, context.DeadlineExceeded}, exitUnavailable, "已中断", "再执行同一命令，即从中断处继续 · interrupted: repeat the command, it goes on where it stopped"},
 	}
 }
 

@@ -142,7 +142,7 @@ func (i *installation) each(ctx context.Context, numbers []string, visit func(is
 }
 
 func (i *installation) exportOne(ctx context.Context, l issuing.Licence, out string) (files int, lagging bool, err error) {
-	if err := i.db.Record(ctx, i.reading(actor{}, "export", l.ID, "export to a folder")); err != nil {
+	if err := i.db.Record(ctx, i.reading(ctx, actor{}, "export", l.ID, "export to a folder")); err != nil {
 		return 0, false, fmt.Errorf("the read could not be recorded, so nothing is exported: %w", err)
 	}
 	for _, p := range l.Signatures.Parts {

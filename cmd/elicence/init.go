@@ -124,8 +124,8 @@ func (a *app) build(ctx context.Context, s scheme, changes []func(*config)) erro
 	for _, change := range changes {
 		change(&c)
 	}
-	if err := c.check(configFile); err != nil {
-		return err
+	if err := errors.Join(c.Records.check(), c.Objects.check()); err != nil {
+		return usage("%w", err)
 	}
 	i := &installation{app: a, dir: a.data, config: c}
 	if err := i.newObjects(ctx); err != nil {
@@ -353,7 +353,7 @@ func (i *installation) buildStock(ctx context.Context, s scheme) error {
 	if err != nil {
 		return err
 	}
-	who := i.who("init")
+	who := i.who(ctx, "init")
 	who.At, who.Organisation, who.What = i.app.now(), s.commission.Code, "allot"
 	issuers := append(append([]licence.Organisation(nil), s.hospitals...), s.agencies...)
 	for k, typ := range types {
@@ -433,5 +433,7 @@ func (i *installation) submitEnrolments(ctx context.Context, events [][]byte) er
 		}
 		return i.ledger.cosign(ctx)
 	}
-	return errors.Join(i.ledger.duty.work(ctx, enrol), i.ledger.duty.give(ctx))
+	i.ledger.mu.Lock()
+	defer i.ledger.mu.Unlock()
+	return errors.Join(i.ledger.duty.work(ctx, enrol), i.ledger.give(ctx))
 }

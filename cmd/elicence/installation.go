@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/elicence/elicence/access"
+	"github.com/elicence/elicence/api"
 	"github.com/elicence/elicence/audit"
 	"github.com/elicence/elicence/hsm/softkey"
 	"github.com/elicence/elicence/issuing"
@@ -42,9 +44,16 @@ type installation struct {
 
 	unasked atomic.Bool // deliveries at a command's end: nobody is asked for another organisation's passphrase
 
-	checkOnce sync.Once
-	checker   *verify.Verifier
-	checkErr  error
+	log        *slog.Logger    // of a service; nil for none
+	left       map[string]bool // licences that an earlier process left unfinished, by id
+	served     bool            // by a long-running process, whose loops sequence and take unfinished licences up
+	watch      *watch          // what is measured; nil for none
+	publishing sync.Mutex      // one trust file or status list at a time: each has the number after the last one's
+	ceremony   sync.Mutex      // one change of keys and certificates at a time
+
+	checking sync.Mutex
+	checker  *verify.Verifier
+	checked  fileState // of the trust file that checker goes by
 }
 
 // Names of the keystores that are no organisation's: the authority's and the one with the wrapping key.
@@ -62,7 +71,7 @@ func (a *app) openForReading(ctx context.Context) (*installation, error) {
 }
 
 func (a *app) open(ctx context.Context, readOnly bool) (*installation, error) {
-	c, err := readConfig(a.data)
+	c, err := a.readConfig()
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +92,7 @@ func (a *app) openBase(c config) (*installation, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &installation{app: a, dir: a.data, config: c, zone: zone}
+	i := &installation{app: a, dir: a.data, config: c, zone: zone, watch: a.watch}
 	i.chain, err = openAuthority(a.data, c.Demonstration, a.now, func(ctx context.Context) (*softkey.Keystore, error) {
 		return i.keyring.keystore(ctx, authorityName)
 	})
@@ -129,10 +138,10 @@ func (i *installation) openStores(ctx context.Context, readOnly bool) (err error
 	if i.config.Signature.ContentOIDs == "gmt0010" {
 		profile = cms.GMT0010
 	}
-	i.service, err = issuing.New(issuing.Needs{
+	i.service, err = issuing.New(i.watch.around(issuing.Needs{
 		Records: i.db, Objects: parts{i.objects}, Keys: i.keyring, Vault: i.vault, Renderer: i.types, SelfCheck: i.selfCheck,
 		Directory: i.db, Now: i.app.now,
-	}, issuing.Config{
+	}), issuing.Config{
 		Specimen: i.config.Demonstration, Profile: profile, StatusSpace: i.config.Status.Space, Zone: i.zone,
 		Patience:  i.config.Records.patience(),
 		Receivers: i.config.Deliver.receivers(),
@@ -148,6 +157,12 @@ func (i *installation) path(p string) string {
 }
 
 func (i *installation) close() {
+	if i.ledger != nil && i.db != nil {
+		// Who comes next need not wait for the lease to end.
+		if err := i.ledger.duty.give(context.Background()); err != nil && !errors.Is(err, records.ErrReadOnly) {
+			fmt.Fprintf(i.app.stderr, "elicence: give the duty back: %v\n", err)
+		}
+	}
 	if i.objects != nil {
 		if err := i.objects.Close(); err != nil {
 			fmt.Fprintf(i.app.stderr, "elicence: close the objects: %v\n", err)
@@ -170,18 +185,66 @@ func (i *installation) keystores() *keystores {
 	return newKeystores()
 }
 
+// fileState tells one content of a file from the next.
+type fileState struct {
+	modified time.Time
+	size     int64
+}
+
 // selfCheck verifies a part as a stranger would, with the trust file that this installation publishes.
 func (i *installation) selfCheck(ctx context.Context, file []byte) error {
-	i.checkOnce.Do(func() { i.checker, i.checkErr = i.newVerifier(nil) })
-	if i.checkErr != nil {
-		return i.checkErr
+	v, err := i.selfChecker()
+	if err != nil {
+		return err
 	}
-	_, err := i.checker.SelfCheck(ctx, file)
+	_, err = v.SelfCheck(ctx, file)
 	return err
 }
 
-// who begins an audit entry of this process.
-func (i *installation) who(person string) audit.Entry {
+// selfChecker goes by the trust file as it is now: a service lives through many, and a key that the older one does not
+// name would fail every part that it signs.
+func (i *installation) selfChecker() (*verify.Verifier, error) {
+	var now fileState
+	info, err := os.Stat(filepath.Join(i.dir, "publish", "trust.json"))
+	if err == nil {
+		now = fileState{info.ModTime(), info.Size()}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("trust file: %w", err)
+	}
+	i.checking.Lock()
+	defer i.checking.Unlock()
+	if i.checker != nil && i.checked == now {
+		return i.checker, nil
+	}
+	v, err := i.newVerifier(nil)
+	if err != nil {
+		return nil, err
+	}
+	i.checker, i.checked = v, now
+	return v, nil
+}
+
+// notice tells whoever asked for what is going on; of a service that nobody asked, its log.
+func (i *installation) notice(ctx context.Context, format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	if i.log != nil {
+		i.log.Warn("notice", "text", text)
+	}
+	if tell := api.CallerOf(ctx).Notice; tell != nil {
+		tell(text)
+		return
+	}
+	if i.log != nil {
+		return
+	}
+	fmt.Fprintln(i.app.stderr, text)
+}
+
+// who begins an audit entry of whoever asks: the user of this process, or of the one at the other end of the socket.
+func (i *installation) who(ctx context.Context, person string) audit.Entry {
+	if from := api.CallerOf(ctx).From; from != "" {
+		return audit.Entry{Person: person, From: from}
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
@@ -272,7 +335,14 @@ func (i *installation) issueAll(ctx context.Context, b *batch, births io.Reader)
 	if _, err := i.types.Types(); err != nil {
 		return batchResult{}, err
 	}
-	if _, err := i.service.ResumeAll(ctx, i.who("resume"), nil); err != nil {
+	if i.served {
+		result, err := b.run(ctx, births)
+		if err == nil {
+			i.follow(ctx)
+		}
+		return result, err
+	}
+	if _, err := i.service.ResumeAll(ctx, i.who(ctx, "resume"), nil); err != nil {
 		return batchResult{}, fmt.Errorf("finish what an earlier run left: %w", err)
 	}
 	followed := make(chan error, 1)
@@ -287,7 +357,7 @@ func (i *installation) issueAll(ctx context.Context, b *batch, births io.Reader)
 			ferr = i.ledger.catchUp(ctx)
 		}
 		if ferr != nil {
-			fmt.Fprintf(i.app.stderr, "elicence: the ledger lags behind: %v\n", ferr)
+			i.notice(ctx, "elicence: the ledger lags behind: %v", ferr)
 		}
 		i.deliverDue(ctx)
 	}

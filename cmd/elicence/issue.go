@@ -44,31 +44,32 @@ its own passphrase file. Without both, only a demonstration installation issues,
 				return err
 			}
 			defer in.Close()
-			i, err := a.openForWriting(cmd.Context())
+			two, err := a.twoPeople(as, approver, approverFile)
 			if err != nil {
 				return err
 			}
-			defer i.close()
-			people, err := a.batchPeople(cmd.Context(), i, as, approver, approverFile)
-			if err != nil {
-				return err
-			}
-			out, err := openReport(report)
-			if err != nil {
-				return err
-			}
-			b := &batch{service: i.service, types: i.types.Type, people: people, replaced: i.replaced, who: i.who("batch"), now: a.now,
-				strict: strict, workers: workers}
-			if out != nil {
-				defer out.Close()
-				b.report = out
-			}
+			out := &reportFile{path: report}
+			defer out.close()
 			bar := a.progress(size, "签发 issuing")
-			b.done = func(batchLine) { _ = bar.Add(1) }
-			result, err := i.issueAll(cmd.Context(), b, in)
+			begun := time.Now()
+			var result batchResult
+			started := false
+			_, err = performStream(cmd.Context(), a, issuingBatch(), batchRequest{twoPeople: two, Strict: strict, Workers: workers}, in, func(item batchItem) error {
+				if item.Line == nil {
+					started, begun = true, time.Now()
+					return out.open()
+				}
+				result.add(*item.Line)
+				_ = bar.Add(1)
+				return out.write(*item.Line)
+			})
 			_ = bar.Finish()
-			if err != nil {
+			result.Seconds = time.Since(begun).Seconds()
+			if err != nil && started {
 				return fmt.Errorf("after %d of the lines (%d issued): %w", result.Lines, result.Issued, err)
+			}
+			if err != nil {
+				return err
 			}
 			return a.tellBatch(result, report)
 		},
@@ -82,6 +83,45 @@ its own passphrase file. Without both, only a demonstration installation issues,
 	f.IntVar(&workers, "workers", 8*runtime.NumCPU(), "births in work at the same time")
 	f.BoolVar(&strict, "strict", false, "refuse lines with warnings too")
 	return c
+}
+
+// batchRequest asks for a batch; the births follow, one a line.
+type batchRequest struct {
+	twoPeople
+	Strict  bool `json:"strict"`
+	Workers int  `json:"workers"`
+}
+
+// batchItem is what became of one line. The first has none: it says that the batch has begun.
+type batchItem struct {
+	Line *batchLine `json:"line,omitempty"`
+}
+
+// mostWorkers bounds how many births of one batch are in work at the same time, whatever is asked for: each holds two
+// drawn parts in memory.
+const mostWorkers = 256
+
+func issuingBatch() streaming[batchRequest, batchItem, nothing] {
+	return streaming[batchRequest, batchItem, nothing]{"issue", func(ctx context.Context, i *installation, q batchRequest, births io.Reader, item func(batchItem) error) (nothing, error) {
+		people, err := i.batchPeople(ctx, q.twoPeople)
+		if err != nil {
+			return nothing{}, err
+		}
+		if err := item(batchItem{}); err != nil {
+			return nothing{}, err
+		}
+		b := i.newBatch(ctx, people, "batch")
+		b.strict, b.workers = q.Strict, min(max(1, q.Workers), mostWorkers)
+		b.each = func(l batchLine) error { return item(batchItem{&l}) }
+		_, err = i.issueAll(ctx, b, births)
+		return nothing{}, err
+	}}
+}
+
+// newBatch is a batch of this installation, one worker.
+func (i *installation) newBatch(ctx context.Context, people batchPeople, person string) *batch {
+	return &batch{service: i.service, types: i.types.Type, people: people, replaced: i.replaced, who: i.who(ctx, person), now: i.app.now,
+		workers: 1, count: i.watch.birth}
 }
 
 // openBirths opens the file and counts its lines for the progress bar; standard input has no known length.
@@ -128,25 +168,66 @@ func (a *app) progress(total int, what string) *progressbar.ProgressBar {
 		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetWidth(30), progressbar.OptionOnCompletion(func() { fmt.Fprintln(out) }))
 }
 
+// twoPeople are who asks and who approves. The approver proves itself with a passphrase, which travels in a request to the
+// service and is kept nowhere.
+type twoPeople struct {
+	As       string `json:"as"`
+	Approver string `json:"approver"`
+	Secret   []byte `json:"secret"`
+}
+
+// parse takes the two names apart; both empty is left to who opens the installation.
+func (p twoPeople) parse() (organisation, clerk string, err error) {
+	if p.As == "" && p.Approver == "" {
+		return "", "", nil
+	}
+	if p.As == "" || p.Approver == "" {
+		return "", "", usage("--as and --approver belong together: two people issue a licence")
+	}
+	organisation, clerk, err = access.ParseName(p.As)
+	if err != nil {
+		return "", "", usage("%w", err)
+	}
+	if clerk == p.Approver {
+		return "", "", fmt.Errorf("%w: %s", licence.ErrSamePerson, clerk)
+	}
+	return organisation, clerk, nil
+}
+
+// twoPeople reads the approver's passphrase where the person is: in this process.
+func (a *app) twoPeople(as, approver, approverFile string) (twoPeople, error) {
+	p := twoPeople{As: as, Approver: approver}
+	organisation, _, err := p.parse()
+	if err != nil || organisation == "" {
+		return p, err
+	}
+	c, err := a.readConfig()
+	if err != nil {
+		return p, err
+	}
+	i := &installation{app: a, dir: a.data, config: c}
+	p.Secret, err = i.personPassphrase(organisation, approver, approverFile)
+	if errors.Is(err, os.ErrNotExist) && approverFile == "" {
+		// A demonstration has no passphrase of somebody who is not there: that they are not is what will be said.
+		return p, nil
+	}
+	return p, err
+}
+
 // batchPeople decides who asks and who approves. With --as and --approver both prove themselves once, here. Without
 // both, a demonstration installation uses its demo people; any other refuses.
-func (a *app) batchPeople(ctx context.Context, i *installation, as, approver, approverFile string) (batchPeople, error) {
-	if as == "" && approver == "" {
+func (i *installation) batchPeople(ctx context.Context, two twoPeople) (batchPeople, error) {
+	organisation, clerk, err := two.parse()
+	if err != nil {
+		return nil, err
+	}
+	if organisation == "" {
 		if !i.config.Demonstration {
 			return nil, usage("--as ORG/PERSON and --approver PERSON are needed: two people issue a licence")
 		}
 		return i.demoBatchPeople(ctx)
 	}
-	if as == "" || approver == "" {
-		return nil, usage("--as and --approver belong together: two people issue a licence")
-	}
-	organisation, clerk, err := access.ParseName(as)
-	if err != nil {
-		return nil, usage("%w", err)
-	}
-	if clerk == approver {
-		return nil, fmt.Errorf("%w: %s", licence.ErrSamePerson, clerk)
-	}
+	approver := two.Approver
 	issuer, err := i.db.Organisation(ctx, organisation)
 	if err != nil {
 		return nil, fmt.Errorf("organisation %s: %w", organisation, err)
@@ -158,11 +239,7 @@ func (a *app) batchPeople(ctx context.Context, i *installation, as, approver, ap
 	if err != nil {
 		return nil, err
 	}
-	secret, err := i.personPassphrase(organisation, approver, approverFile)
-	if err != nil {
-		return nil, err
-	}
-	if err := second.Prove(secret); err != nil {
+	if err := second.Prove(two.Secret); err != nil {
 		return nil, err
 	}
 	return func([]byte) (licence.Organisation, string, string, error) { return issuer, clerk, approver, nil }, nil

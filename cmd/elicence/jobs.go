@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/elicence/elicence/access"
+	"github.com/elicence/elicence/audit"
 	"github.com/elicence/elicence/due"
 	"github.com/elicence/elicence/licence"
 )
@@ -200,12 +201,7 @@ Exit codes: 0 nothing failed, 3 something failed or is not ready yet and is trie
 		Example: "  elicence jobs run\n  elicence jobs run --receiver 12310000DEMP000012",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			i, err := a.openForWriting(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer i.close()
-			report, err := i.runJobs(cmd.Context(), receiver)
+			report, err := perform(cmd.Context(), a, runningJobs(), jobsRun{receiver})
 			if err != nil {
 				return err
 			}
@@ -228,10 +224,21 @@ Exit codes: 0 nothing failed, 3 something failed or is not ready yet and is trie
 	return c
 }
 
+// jobsRun asks for what is due now; of one receiver or upkeep, or of all.
+type jobsRun struct {
+	Receiver string `json:"receiver"`
+}
+
+func runningJobs() operation[jobsRun, jobsRunReport] {
+	return operation[jobsRun, jobsRunReport]{"run-jobs", func(ctx context.Context, i *installation, q jobsRun) (jobsRunReport, error) {
+		return i.runJobs(ctx, q.Receiver)
+	}}
+}
+
 // runJobs drains the lanes, or one.
 func (i *installation) runJobs(ctx context.Context, only string) (jobsRunReport, error) {
 	var report jobsRunReport
-	lanes := append(i.deliveryLanes(), i.upkeepLanes()...)
+	lanes := append(i.deliveryLanes(ctx), i.upkeepLanes()...)
 	if only != "" {
 		lanes = slices.DeleteFunc(lanes, func(l due.Lane) bool { return l.Name != only })
 		if len(lanes) == 0 {
@@ -257,7 +264,7 @@ func (i *installation) runJobs(ctx context.Context, only string) (jobsRunReport,
 		}
 		report.Failed = append(report.Failed, i.jobRow(j))
 		if s.Failure.Code == due.CodeInternal || s.Failure.Code == "configuration" {
-			fmt.Fprintf(i.app.stderr, "elicence: %d: %v\n", j.ID, failed)
+			i.notice(ctx, "elicence: %d: %v", j.ID, failed)
 		}
 	})
 	if err != nil {
@@ -341,23 +348,103 @@ func (i *installation) deadOf(ctx context.Context, by actor, receiver string) ([
 	}
 }
 
-// moveJobs opens the installation, finds the actor, lets move do its work and delivers what became due by it.
-func (a *app) moveJobs(cmd *cobra.Command, as string, move func(ctx context.Context, i *installation, by actor) (count int, text string, err error)) error {
-	i, err := a.openForWriting(cmd.Context())
+// Verbs of a jobMove.
+const (
+	retryJobs   = "retry"
+	cancelJobs  = "cancel"
+	releaseJobs = "release"
+)
+
+// jobMove asks for jobs to be sent again, cancelled or released.
+type jobMove struct {
+	Verb     string   `json:"verb"`
+	As       string   `json:"as"`
+	IDs      []string `json:"ids,omitempty"`
+	Receiver string   `json:"receiver,omitempty"` // all its dead letters
+	Numbers  []string `json:"numbers,omitempty"`  // of licences whose paper was given
+	Why      string   `json:"why,omitempty"`
+}
+
+// jobsMoved is how many jobs were moved.
+type jobsMoved struct {
+	Jobs int `json:"jobs"`
+}
+
+func movingJobs() operation[jobMove, jobsMoved] {
+	return operation[jobMove, jobsMoved]{"move-jobs", func(ctx context.Context, i *installation, q jobMove) (jobsMoved, error) {
+		by, err := i.actor(ctx, q.As, jobKeepers()...)
+		if err != nil {
+			return jobsMoved{}, err
+		}
+		count, err := i.moveJobs(ctx, by, q)
+		if err == nil {
+			i.deliverDue(ctx)
+		}
+		return jobsMoved{count}, err
+	}}
+}
+
+func (i *installation) moveJobs(ctx context.Context, by actor, q jobMove) (int, error) {
+	now := i.app.now()
+	who := i.whoIs(ctx, by)
+	who.At, who.Why = now, q.Why
+	if q.Verb == releaseJobs {
+		who.What = "paper-given"
+		return i.releaseJobs(ctx, by, q.Numbers, who)
+	}
+	ids, err := i.jobsOf(ctx, by, q.IDs)
+	if q.Receiver != "" {
+		ids, err = i.deadOf(ctx, by, q.Receiver)
+	}
+	if err != nil {
+		return 0, err
+	}
+	switch q.Verb {
+	case retryJobs:
+		who.What = "retry-delivery"
+		return i.db.Retry(ctx, ids, now, who)
+	case cancelJobs:
+		who.What = "cancel-delivery"
+		for _, id := range ids {
+			// Upkeep that was cancelled would never come back, and one day every verdict would be indeterminate.
+			if j, err := i.db.Job(ctx, id); err != nil || j.Licence == "" {
+				return 0, errors.Join(err, fmt.Errorf("%w: job %d is upkeep, which is not cancelled", licence.ErrState, id))
+			}
+		}
+		return i.db.Cancel(ctx, ids, now, who)
+	}
+	return 0, usage("%q is nothing that is done with jobs", q.Verb)
+}
+
+func (i *installation) releaseJobs(ctx context.Context, by actor, numbers []string, who audit.Entry) (count int, err error) {
+	var ids []string
+	for _, number := range numbers {
+		l, err := i.db.ByNumber(ctx, number)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", number, err)
+		}
+		if l.Issuer != by.organisation.Code {
+			return 0, fmt.Errorf("%w: licence %s is another organisation's: its issuer gives the paper", licence.ErrState, number)
+		}
+		ids = append(ids, l.ID)
+	}
+	for _, id := range ids {
+		n, err := i.db.Release(ctx, id, who.At, who)
+		if err != nil {
+			return count, err
+		}
+		count += n
+	}
+	return count, nil
+}
+
+// moveJobs has jobs moved and says how many were.
+func (a *app) moveJobs(ctx context.Context, q jobMove, text string) error {
+	moved, err := perform(ctx, a, movingJobs(), q)
 	if err != nil {
 		return err
 	}
-	defer i.close()
-	by, err := i.actor(cmd.Context(), as, jobKeepers()...)
-	if err != nil {
-		return err
-	}
-	count, text, err := move(cmd.Context(), i, by)
-	if err != nil {
-		return err
-	}
-	i.deliverDue(cmd.Context())
-	return a.tell(map[string]int{"jobs": count}, func(w io.Writer) { fmt.Fprintf(w, "%s: %d\n", text, count) })
+	return a.tell(moved, func(w io.Writer) { fmt.Fprintf(w, "%s: %d\n", text, moved.Jobs) })
 }
 
 func (a *app) jobsRetry() *cobra.Command {
@@ -373,19 +460,7 @@ key, which stays the same: what it had already, it does not get twice.`,
 			if (len(args) == 0) == (receiver == "") {
 				return usage("give either jobs, by the first column of elicence jobs list, or --receiver ORG")
 			}
-			return a.moveJobs(cmd, as, func(ctx context.Context, i *installation, by actor) (int, string, error) {
-				ids, err := i.jobsOf(ctx, by, args)
-				if receiver != "" {
-					ids, err = i.deadOf(ctx, by, receiver)
-				}
-				if err != nil {
-					return 0, "", err
-				}
-				who := i.whoIs(by)
-				who.At, who.What, who.Why = a.now(), "retry-delivery", why
-				n, err := i.db.Retry(ctx, ids, a.now(), who)
-				return n, "重发 sent again", err
-			})
+			return a.moveJobs(cmd.Context(), jobMove{Verb: retryJobs, As: as, IDs: args, Receiver: receiver, Why: why}, "重发 sent again")
 		},
 	}
 	c.Flags().StringVar(&as, "as", "", "ORG/PERSON who sends again")
@@ -405,22 +480,7 @@ func (a *app) jobsCancel() *cobra.Command {
 			if strings.TrimSpace(reason) == "" {
 				return usage("--reason TEXT is needed: it stands in the audit trail; no personal values in it")
 			}
-			return a.moveJobs(cmd, as, func(ctx context.Context, i *installation, by actor) (int, string, error) {
-				ids, err := i.jobsOf(ctx, by, args)
-				if err != nil {
-					return 0, "", err
-				}
-				for _, id := range ids {
-					// Upkeep that was cancelled would never come back, and one day every verdict would be indeterminate.
-					if j, err := i.db.Job(ctx, id); err != nil || j.Licence == "" {
-						return 0, "", errors.Join(err, fmt.Errorf("%w: job %d is upkeep, which is not cancelled", licence.ErrState, id))
-					}
-				}
-				who := i.whoIs(by)
-				who.At, who.What, who.Why = a.now(), "cancel-delivery", reason
-				n, err := i.db.Cancel(ctx, ids, a.now(), who)
-				return n, "取消 cancelled", err
-			})
+			return a.moveJobs(cmd.Context(), jobMove{Verb: cancelJobs, As: as, IDs: args, Why: reason}, "取消 cancelled")
 		},
 	}
 	c.Flags().StringVar(&as, "as", "", "ORG/PERSON who cancels")
@@ -438,30 +498,7 @@ the paper in hand. Release says that it was given, for each number; its deliveri
 		Example: "  elicence jobs release X000000003 --as 12310101DEMH000016/clerk-1",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, numbers []string) error {
-			return a.moveJobs(cmd, as, func(ctx context.Context, i *installation, by actor) (int, string, error) {
-				var ids []string
-				for _, number := range numbers {
-					l, err := i.db.ByNumber(ctx, number)
-					if err != nil {
-						return 0, "", fmt.Errorf("%s: %w", number, err)
-					}
-					if l.Issuer != by.organisation.Code {
-						return 0, "", fmt.Errorf("%w: licence %s is another organisation's: its issuer gives the paper", licence.ErrState, number)
-					}
-					ids = append(ids, l.ID)
-				}
-				who := i.whoIs(by)
-				who.At, who.What = a.now(), "paper-given"
-				count := 0
-				for _, id := range ids {
-					n, err := i.db.Release(ctx, id, a.now(), who)
-					if err != nil {
-						return count, "", err
-					}
-					count += n
-				}
-				return count, "放行 released", nil
-			})
+			return a.moveJobs(cmd.Context(), jobMove{Verb: releaseJobs, As: as, Numbers: numbers}, "放行 released")
 		},
 	}
 	c.Flags().StringVar(&as, "as", "", "ORG/PERSON of the issuer who gave the paper")

@@ -312,7 +312,7 @@ func waitForPause(t *testing.T, o *office) {
 		t.Fatal(err)
 	}
 	if len(jobs) > 0 {
-		if _, err := i.db.Retry(t.Context(), []int64{jobs[0].ID}, jobs[0].Due, i.who("test")); err != nil {
+		if _, err := i.db.Retry(t.Context(), []int64{jobs[0].ID}, jobs[0].Due, i.who(t.Context(), "test")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -649,7 +649,7 @@ func TestLoopsOfDueWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	by := map[string]dueLoop{}
+	by := map[string]loop{}
 	for _, l := range loops {
 		by[l.name] = l
 		if l.every <= 0 {
@@ -668,11 +668,11 @@ func TestLoopsOfDueWork(t *testing.T) {
 	}
 	o.open()
 	ended := make(chan error, 1)
-	go func() { ended <- by["due/"+o.inbox.self].run(t.Context()) }()
+	go func() { ended <- by["due-"+o.inbox.self].run(t.Context()) }()
 	<-hanging
 	says(t, "births while a receiver hangs", o.call(0, "jobs", "list", "--state", "leased"), exitYes, "leased")
 	for name, l := range by {
-		if name != "due/"+o.inbox.self {
+		if name != "due-"+o.inbox.self {
 			if err := l.run(t.Context()); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -741,7 +741,7 @@ func TestARevocationIsPublishedWhateverDies(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = i.service.Take(t.Context(), issuing.Move{Kind: contract.Revoked, Number: "X000000004", Actor: s.commission.Code, Reason: "wrongly-issued"},
-		i.whoIs(actor{s.commission, "supervisor-1"}))
+		i.whoIs(t.Context(), actor{s.commission, "supervisor-1"}))
 	i.close()
 	if err != nil {
 		t.Fatal(err)
@@ -809,7 +809,7 @@ func TestWhatADeliveryNeeds(t *testing.T) {
 	job := due.Job{Licence: l.ID, Topic: deliver.TopicHandOver, Lane: city.Code, Sequence: -1}
 	fails("nothing was handed over", job, "ledger-refused", due.Refused)
 	if _, err := i.service.Take(t.Context(), issuing.Move{Kind: contract.HandedOver, Number: l.Number, Actor: l.Issuer, Part: "counterfoil", Counterparty: city.Code},
-		i.who("stock-1")); err != nil {
+		i.who(t.Context(), "stock-1")); err != nil {
 		t.Fatal(err)
 	}
 	fails("the ledger has not answered", job, "awaits-receipt", due.Lags)
@@ -825,7 +825,7 @@ func TestWhatADeliveryNeeds(t *testing.T) {
 	fails("another archive", job, "ledger-refused", due.Refused)
 	fails("no such licence", due.Job{Licence: strings.Repeat("0", 32), Topic: deliver.TopicParts}, "unreadable", due.Refused)
 	parts := due.Job{Licence: l.ID, Topic: deliver.TopicParts, Lane: o.inbox.self}
-	keyID, err := i.db.Erase(t.Context(), l.ID, i.who("test"))
+	keyID, err := i.db.Erase(t.Context(), l.ID, i.who(t.Context(), "test"))
 	if err != nil || keyID == "" {
 		t.Fatal(err)
 	}

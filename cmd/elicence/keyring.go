@@ -31,6 +31,7 @@ type keyring struct {
 	creation                    []softkey.Option
 
 	opened *keystores
+	tidy   func() // after each opening; nil for nothing
 
 	mu    sync.Mutex
 	certs map[string][]certified // by organisation
@@ -58,10 +59,8 @@ func (k *keystores) of(organisation string) *opening {
 }
 
 func (k *keystores) put(organisation string, store *softkey.Keystore) {
-	o := &opening{store: store}
-	o.once.Do(func() {})
 	k.mu.Lock()
-	k.open[organisation] = o
+	k.open[organisation] = &opening{store: store}
 	k.mu.Unlock()
 }
 
@@ -77,10 +76,11 @@ func (k *keystores) close() {
 	k.open = map[string]*opening{}
 }
 
+// opening is one keystore, opened by one caller for all. What failed is tried again the next time: a service outlives a
+// file that is away, or a passphrase that is put right.
 type opening struct {
-	once  sync.Once
-	store *softkey.Keystore
-	err   error
+	mu    sync.Mutex
+	store *softkey.Keystore // nil until it is open
 }
 
 // certified is a key's label with its certificate.
@@ -127,17 +127,24 @@ func (k *keyring) reload() error {
 // keystore opens the organisation's file once.
 func (k *keyring) keystore(ctx context.Context, organisation string) (*softkey.Keystore, error) {
 	o := k.opened.of(organisation)
-	o.once.Do(func() {
-		var secret []byte
-		if secret, o.err = k.passphrase(ctx, organisation); o.err != nil {
-			return
-		}
-		o.store, o.err = softkey.Open(ctx, k.keystorePath(organisation), secret)
-	})
-	if o.err != nil {
-		return nil, fmt.Errorf("keystore of %s: %w", organisation, o.err)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.store != nil {
+		return o.store, nil
 	}
-	return o.store, nil
+	secret, err := k.passphrase(ctx, organisation)
+	if err != nil {
+		return nil, fmt.Errorf("keystore of %s: %w", organisation, err)
+	}
+	store, err := softkey.Open(ctx, k.keystorePath(organisation), secret)
+	if err != nil {
+		return nil, fmt.Errorf("keystore of %s: %w", organisation, err)
+	}
+	o.store = store
+	if k.tidy != nil {
+		k.tidy()
+	}
+	return store, nil
 }
 
 func (k *keyring) keystorePath(organisation string) string {

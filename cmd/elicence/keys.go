@@ -13,6 +13,7 @@ import (
 
 	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/signer/purpose"
+	"github.com/elicence/elicence/verify/trust"
 )
 
 // keyView is one key as key list shows it.
@@ -72,7 +73,7 @@ func viewOf(e certified) keyView {
 
 // openPlain opens what needs no secret.
 func (a *app) openPlain() (*installation, error) {
-	c, err := readConfig(a.data)
+	c, err := a.readConfig()
 	if err != nil {
 		return nil, err
 	}
@@ -88,50 +89,73 @@ intent names an older key is finished with that. The trust file is published aga
 		Example: "  elicence key generate 12310101DEMH000016 documents",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			i, err := a.openForWriting(cmd.Context())
+			made, err := perform(cmd.Context(), a, generatingKey(), newKey{Organisation: args[0], Purpose: args[1], Years: years})
 			if err != nil {
 				return err
 			}
-			defer i.close()
-			o, err := i.db.Organisation(cmd.Context(), args[0])
-			if err != nil {
-				return fmt.Errorf("organisation %s: %w", args[0], err)
-			}
-			p := purpose.Purpose(args[1])
-			allowed := false
-			for _, have := range purposesOf(o.Kind) {
-				allowed = allowed || have == p
-			}
-			// Checkpoint and trust keys are named in trust files by readers everywhere: they change in a ceremony.
-			if !allowed || p == purpose.Checkpoints || p == purpose.TrustFiles {
-				return usage("%s holds no key for %q that can be renewed here", o.Name, args[1])
-			}
-			store, err := i.keyring.keystore(cmd.Context(), o.Code)
-			if err != nil {
-				return err
-			}
-			certificate, err := i.keyring.add(cmd.Context(), store, o.Code, o.Name, p, a.now(), years)
-			if err != nil {
-				return err
-			}
-			if err := i.keyring.reload(); err != nil {
-				return err
-			}
-			if p == purpose.Events {
-				if err := i.enrolKey(cmd.Context(), o.Code, o.Kind, certificate); err != nil {
-					return err
-				}
-			}
-			if err := i.publishTrust(cmd.Context()); err != nil {
-				return err
-			}
-			return a.tell(map[string]string{"organisation": o.Code, "certificateSm3": fmt.Sprintf("%x", certificate.SM3())}, func(w io.Writer) {
-				fmt.Fprintf(w, "%s %s %x\n", o.Code, p, certificate.SM3())
+			return a.tell(map[string]string{"organisation": made.Organisation, "certificateSm3": made.SM3}, func(w io.Writer) {
+				fmt.Fprintf(w, "%s %s %s\n", made.Organisation, args[1], made.SM3)
 			})
 		},
 	}
 	c.Flags().IntVar(&years, "years", 3, "validity of the certificate")
 	return c
+}
+
+// newKey asks for a further key.
+type newKey struct {
+	Organisation string `json:"organisation"`
+	Purpose      string `json:"purpose"`
+	Years        int    `json:"years"`
+}
+
+// madeKey names its certificate.
+type madeKey struct {
+	Organisation string `json:"organisation"`
+	SM3          string `json:"certificateSm3"`
+}
+
+func generatingKey() operation[newKey, madeKey] {
+	return operation[newKey, madeKey]{"key-generate", func(ctx context.Context, i *installation, q newKey) (madeKey, error) {
+		return i.generateKey(ctx, q)
+	}}
+}
+
+// generateKey makes the key, tells the ledger of it if it signs events, and names it in the next trust file.
+func (i *installation) generateKey(ctx context.Context, q newKey) (madeKey, error) {
+	o, err := i.db.Organisation(ctx, q.Organisation)
+	if err != nil {
+		return madeKey{}, fmt.Errorf("organisation %s: %w", q.Organisation, err)
+	}
+	p := purpose.Purpose(q.Purpose)
+	allowed := false
+	for _, have := range purposesOf(o.Kind) {
+		allowed = allowed || have == p
+	}
+	// Checkpoint and trust keys are named in trust files by readers everywhere: they change in a ceremony.
+	if !allowed || p == purpose.Checkpoints || p == purpose.TrustFiles {
+		return madeKey{}, usage("%s holds no key for %q that can be renewed here", o.Name, q.Purpose)
+	}
+	i.ceremony.Lock()
+	defer i.ceremony.Unlock()
+	store, err := i.keyring.keystore(ctx, o.Code)
+	if err != nil {
+		return madeKey{}, err
+	}
+	certificate, err := i.keyring.add(ctx, store, o.Code, o.Name, p, i.app.now(), q.Years)
+	if err != nil {
+		return madeKey{}, err
+	}
+	// The ledger is told before anything here can use the key: what it signed before would be refused.
+	if p == purpose.Events {
+		if err := i.enrolKey(ctx, o.Code, o.Kind, certificate); err != nil {
+			return madeKey{}, err
+		}
+	}
+	if err := i.keyring.reload(); err != nil {
+		return madeKey{}, err
+	}
+	return madeKey{o.Code, fmt.Sprintf("%x", certificate.SM3())}, i.publishTrust(ctx)
 }
 
 func (a *app) keyState(verb string) *cobra.Command {
@@ -142,23 +166,7 @@ func (a *app) keyState(verb string) *cobra.Command {
 	return &cobra.Command{
 		Use: verb + " ORG LABEL", Short: short, Example: "  elicence key " + verb + " 12310101DEMH000016 documents-1", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			i, err := a.openForWriting(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer i.close()
-			store, err := i.keyring.keystore(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			change := store.Retire
-			if verb == "disable" {
-				change = store.Disable
-			}
-			if err := change(args[1]); err != nil {
-				return err
-			}
-			if err := store.Save(); err != nil {
+			if _, err := perform(cmd.Context(), a, changingKey(), keyChange{Organisation: args[0], Label: args[1], Verb: verb}); err != nil {
 				return err
 			}
 			return a.tell(map[string]string{"organisation": args[0], "label": args[1], "state": verb + "d"}, func(w io.Writer) {
@@ -166,6 +174,36 @@ func (a *app) keyState(verb string) *cobra.Command {
 			})
 		},
 	}
+}
+
+// keyChange asks for a key to be retired or disabled.
+type keyChange struct {
+	Organisation string `json:"organisation"`
+	Label        string `json:"label"`
+	Verb         string `json:"verb"`
+}
+
+func changingKey() operation[keyChange, nothing] {
+	return operation[keyChange, nothing]{"key-change", func(ctx context.Context, i *installation, q keyChange) (nothing, error) {
+		i.ceremony.Lock()
+		defer i.ceremony.Unlock()
+		store, err := i.keyring.keystore(ctx, q.Organisation)
+		if err != nil {
+			return nothing{}, err
+		}
+		switch q.Verb {
+		case "retire":
+			err = store.Retire(q.Label)
+		case "disable":
+			err = store.Disable(q.Label)
+		default:
+			err = usage("%q is nothing that is done to a key", q.Verb)
+		}
+		if err != nil {
+			return nothing{}, err
+		}
+		return nothing{}, store.Save()
+	}}
 }
 
 func (a *app) caCommand() *cobra.Command {
@@ -215,19 +253,7 @@ moment at which the key may have been in other hands: what has a receipt from be
 			if _, err := pki.ParseReason(reason); err != nil {
 				return usage("%w", err)
 			}
-			i, err := a.openForWriting(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer i.close()
-			certificate, err := i.certificate(args[0])
-			if err != nil {
-				return err
-			}
-			if err := i.chain.revoke(cmd.Context(), certificate, reason, at); err != nil {
-				return err
-			}
-			return a.published(cmd.Context(), i)
+			return a.tellTrustOf(perform(cmd.Context(), a, revokingCertificate(), certificateEnd{Certificate: args[0], Reason: reason, Since: at}))
 		},
 	}
 	revoke.Flags().StringVar(&reason, "reason", "keyCompromise", "keyCompromise, superseded or cessationOfOperation")
@@ -235,19 +261,7 @@ moment at which the key may have been in other hands: what has a receipt from be
 	crl := &cobra.Command{
 		Use: "crl", Short: "更新 · publish fresh CRLs and the trust file with them", Args: cobra.NoArgs, Example: "  elicence ca crl",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			i, err := a.openForWriting(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer i.close()
-			revoked, err := i.chain.revocations()
-			if err != nil {
-				return err
-			}
-			if err := i.chain.publishCRLs(cmd.Context(), revoked); err != nil {
-				return err
-			}
-			return a.published(cmd.Context(), i)
+			return a.tellTrustOf(perform(cmd.Context(), a, publishingCRLs(), nothing{}))
 		},
 	}
 	c.AddCommand(show, revoke, crl)
@@ -270,15 +284,58 @@ func (i *installation) certificate(prefix string) (*pki.Certificate, error) {
 	return found[0], nil
 }
 
-func (a *app) published(ctx context.Context, i *installation) error {
+// certificateEnd asks for a certificate to be revoked.
+type certificateEnd struct {
+	Certificate string    `json:"certificate"` // the beginning of its SM3
+	Reason      string    `json:"reason"`
+	Since       time.Time `json:"since"`
+}
+
+func revokingCertificate() operation[certificateEnd, trustView] {
+	return operation[certificateEnd, trustView]{"ca-revoke", func(ctx context.Context, i *installation, q certificateEnd) (trustView, error) {
+		i.ceremony.Lock()
+		defer i.ceremony.Unlock()
+		certificate, err := i.certificate(q.Certificate)
+		if err != nil {
+			return trustView{}, err
+		}
+		if err := i.chain.revoke(ctx, certificate, q.Reason, q.Since); err != nil {
+			return trustView{}, err
+		}
+		return i.published(ctx)
+	}}
+}
+
+func publishingCRLs() operation[nothing, trustView] {
+	return operation[nothing, trustView]{"ca-crl", func(ctx context.Context, i *installation, _ nothing) (trustView, error) {
+		i.ceremony.Lock()
+		defer i.ceremony.Unlock()
+		revoked, err := i.chain.revocations()
+		if err != nil {
+			return trustView{}, err
+		}
+		if err := i.chain.publishCRLs(ctx, revoked); err != nil {
+			return trustView{}, err
+		}
+		return i.published(ctx)
+	}}
+}
+
+func publishing() operation[nothing, trustView] {
+	return operation[nothing, trustView]{"trust-publish", func(ctx context.Context, i *installation, _ nothing) (trustView, error) {
+		if err := i.publishStatus(ctx); err != nil {
+			return trustView{}, err
+		}
+		return i.published(ctx)
+	}}
+}
+
+// published makes the next trust file.
+func (i *installation) published(ctx context.Context) (trustView, error) {
 	if err := i.publishTrust(ctx); err != nil {
-		return err
+		return trustView{}, err
 	}
-	t, err := i.readTrust()
-	if err != nil {
-		return err
-	}
-	return a.tellTrust(i, t.Sequence())
+	return i.trustView()
 }
 
 func (a *app) trustCommand() *cobra.Command {
@@ -290,45 +347,51 @@ func (a *app) trustCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t, err := i.readTrust()
-			if err != nil {
-				return err
-			}
-			return a.tellTrust(i, t.Sequence())
+			return a.tellTrustOf(i.trustView())
 		},
 	}
 	publish := &cobra.Command{
 		Use: "publish", Short: "发布 · make and sign the next trust file and status list", Args: cobra.NoArgs, Example: "  elicence trust publish",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			i, err := a.openForWriting(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer i.close()
-			if err := i.publishStatus(cmd.Context()); err != nil {
-				return err
-			}
-			return a.published(cmd.Context(), i)
+			return a.tellTrustOf(perform(cmd.Context(), a, publishing(), nothing{}))
 		},
 	}
 	c.AddCommand(show, publish)
 	return c
 }
 
-func (a *app) tellTrust(i *installation, sequence uint64) error {
+// trustView is the published trust file as trust show and whoever publishes one tell it.
+type trustView struct {
+	Name        trust.Name `json:"name"`
+	Sequence    uint64     `json:"sequence"`
+	Issued      time.Time  `json:"issued"`
+	Expires     time.Time  `json:"expires"`
+	Fingerprint string     `json:"fingerprint"`
+	Pin         string     `json:"pin"`
+	Specimen    bool       `json:"specimen"`
+}
+
+func (i *installation) trustView() (trustView, error) {
 	t, err := i.readTrust()
 	if err != nil {
-		return err
+		return trustView{}, err
 	}
 	pin, err := i.pin()
 	if err != nil {
+		return trustView{}, err
+	}
+	c := t.Content()
+	return trustView{c.Name, t.Sequence(), c.Issued, c.Expires, fmt.Sprintf("%x", t.Fingerprint()), pin.String(), c.Specimen}, nil
+}
+
+func (a *app) tellTrustOf(v trustView, err error) error {
+	if err != nil {
 		return err
 	}
-	content := t.Content()
-	return a.tell(map[string]any{"name": content.Name, "sequence": sequence, "issued": content.Issued, "expires": content.Expires,
-		"fingerprint": fmt.Sprintf("%x", t.Fingerprint()), "pin": pin.String(), "specimen": content.Specimen}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s %s\n序号 sequence %d, %s … %s\n指纹 fingerprint %x\n运营方公钥 pin %s\n", content.Name.ZH, content.Name.EN, sequence,
-			content.Issued.Format(time.RFC3339), content.Expires.Format(time.RFC3339), t.Fingerprint(), pin)
+	return a.tell(map[string]any{"name": v.Name, "sequence": v.Sequence, "issued": v.Issued, "expires": v.Expires,
+		"fingerprint": v.Fingerprint, "pin": v.Pin, "specimen": v.Specimen}, func(w io.Writer) {
+		fmt.Fprintf(w, "%s %s\n序号 sequence %d, %s … %s\n指纹 fingerprint %s\n运营方公钥 pin %s\n", v.Name.ZH, v.Name.EN, v.Sequence,
+			v.Issued.Format(time.RFC3339), v.Expires.Format(time.RFC3339), v.Fingerprint, v.Pin)
 	})
 }
 

@@ -1,13 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/elicence/elicence/ledger"
 )
 
 func (a *app) ledgerCommand() *cobra.Command {
@@ -90,23 +89,31 @@ func (a *app) ledgerCosign() *cobra.Command {
 rolled back or forked is refused, and the refusal says so.`,
 		Example: "  elicence ledger cosign", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			i, err := a.openForWriting(cmd.Context())
+			c, err := perform(cmd.Context(), a, cosigning(), nothing{})
 			if err != nil {
 				return err
 			}
-			defer i.close()
-			if err := i.ledger.catchUp(cmd.Context()); err != nil {
-				return err
-			}
-			head, err := i.db.Head(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.tell(map[string]any{"size": head.Size, "cosigners": len(i.ledger.cosigners)}, func(w io.Writer) {
-				fmt.Fprintf(w, "✓ %d 条，%d 方会签 / %d entries, cosigned by %d\n", head.Size, len(i.ledger.cosigners), head.Size, len(i.ledger.cosigners))
+			return a.tell(map[string]any{"size": c.Size, "cosigners": c.Cosigners}, func(w io.Writer) {
+				fmt.Fprintf(w, "✓ %d 条，%d 方会签 / %d entries, cosigned by %d\n", c.Size, c.Cosigners, c.Size, c.Cosigners)
 			})
 		},
 	}
+}
+
+// cosigned is the log after everybody here has cosigned it.
+type cosigned struct {
+	Size      uint64 `json:"size"`
+	Cosigners int    `json:"cosigners"`
+}
+
+func cosigning() operation[nothing, cosigned] {
+	return operation[nothing, cosigned]{"ledger-cosign", func(ctx context.Context, i *installation, _ nothing) (cosigned, error) {
+		if err := i.ledger.catchUp(ctx); err != nil {
+			return cosigned{}, err
+		}
+		head, err := i.db.Head(ctx)
+		return cosigned{head.Size, len(i.config.Ledger.Cosigners)}, err
+	}}
 }
 
 func (a *app) ledgerReceipt() *cobra.Command {
@@ -131,5 +138,3 @@ func (a *app) ledgerReceipt() *cobra.Command {
 		},
 	}
 }
-
-var _ ledger.Receipt

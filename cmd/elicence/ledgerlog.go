@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/ledger"
 	"github.com/elicence/elicence/ledger/embedded"
+	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/signer/purpose"
 )
 
@@ -27,21 +29,23 @@ type log struct {
 	i        *installation
 	readOnly bool
 
-	once      sync.Once
-	sequencer *embedded.Sequencer
-	cosigners []*ledger.Cosigner
-	err       error
+	wiring    sync.Mutex
+	sequencer *embedded.Sequencer // nil until it is wired
+	leaf      *pki.Certificate    // that signs its checkpoints
+	cosigners map[string]*ledger.Cosigner
 	mu        sync.Mutex // one catching up at a time
 	duty      duty       // of several processes one sequences
+	cosigned  uint64     // size that cosignDuty has had cosigned
 }
 
-// open wires the sequencer when it is first needed: it needs the registrar's checkpoint key.
+// open wires the sequencer when it is first needed: it needs the registrar's checkpoint key. A key that is away is looked
+// for again the next time.
 func (g *log) open(ctx context.Context) error {
-	g.once.Do(func() { g.err = g.wire(ctx) })
-	return g.err
-}
-
-func (g *log) wire(ctx context.Context) error {
+	g.wiring.Lock()
+	defer g.wiring.Unlock()
+	if g.sequencer != nil {
+		return nil
+	}
 	if g.readOnly {
 		// Receipts come from what is published: no key is needed, so no passphrase is asked for.
 		g.sequencer = embedded.New(g.i.db, tiles{g.i.objects}, nil, nil, g.i.config.Ledger.Origin, g.i.app.now)
@@ -51,23 +55,31 @@ func (g *log) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.sequencer = embedded.New(g.i.db, tiles{g.i.objects}, signing.Key, signing.Leaf(), g.i.config.Ledger.Origin, g.i.app.now)
-	folder := filepath.Join(g.i.dir, "cosigners")
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(g.i.dir, "cosigners"), 0o755); err != nil {
 		return err
 	}
-	for _, code := range g.i.config.Ledger.Cosigners {
-		s, err := g.i.keyring.Current(ctx, code, purpose.Checkpoints)
-		if err != nil {
-			return fmt.Errorf("cosigner: %w", err)
-		}
-		c, err := ledger.OpenCosigner(g.i.cosignerState(code), cosignerName(code), s.Key, s.Leaf(), g.i.config.Ledger.Origin, signing.Leaf(), g.i.app.now)
-		if err != nil {
-			return fmt.Errorf("cosigner %s: %w", code, err)
-		}
-		g.cosigners = append(g.cosigners, c)
-	}
+	g.leaf, g.cosigners = signing.Leaf(), map[string]*ledger.Cosigner{}
+	g.sequencer = embedded.New(g.i.db, tiles{g.i.objects}, signing.Key, signing.Leaf(), g.i.config.Ledger.Origin, g.i.app.now)
 	return nil
+}
+
+// cosigner opens one whose keystore is here. The log must be open.
+func (g *log) cosigner(ctx context.Context, code string) (*ledger.Cosigner, error) {
+	g.wiring.Lock()
+	defer g.wiring.Unlock()
+	if c := g.cosigners[code]; c != nil {
+		return c, nil
+	}
+	s, err := g.i.keyring.Current(ctx, code, purpose.Checkpoints)
+	if err != nil {
+		return nil, fmt.Errorf("cosigner: %w", err)
+	}
+	c, err := ledger.OpenCosigner(g.i.cosignerState(code), cosignerName(code), s.Key, s.Leaf(), g.i.config.Ledger.Origin, g.leaf, g.i.app.now)
+	if err != nil {
+		return nil, fmt.Errorf("cosigner %s: %w", code, err)
+	}
+	g.cosigners[code] = c
+	return c, nil
 }
 
 // cosignerName is the key name on a cosignature line.
@@ -100,7 +112,7 @@ func (g *log) catchUp(ctx context.Context) error {
 	for deadline := time.Now().Add(catchUpTime); ; {
 		err := g.duty.work(ctx, g.catchUpNow)
 		if !errors.Is(err, issuing.ErrHeld) {
-			return errors.Join(err, g.duty.give(ctx))
+			return errors.Join(err, g.give(ctx))
 		}
 		caught, cerr := g.caughtUp(ctx)
 		if cerr != nil || caught {
@@ -115,6 +127,23 @@ func (g *log) catchUp(ctx context.Context) error {
 		case <-time.After(followInterval):
 		}
 	}
+}
+
+// give lets another process sequence. A service keeps the duty until it ends.
+func (g *log) give(ctx context.Context) error {
+	if g.i.served {
+		return nil
+	}
+	return g.duty.give(ctx)
+}
+
+// onDuty does what one process does at a time; nothing, if another one has that duty now.
+func (g *log) onDuty(ctx context.Context, do func(ctx context.Context) error) error {
+	err := g.duty.work(ctx, do)
+	if errors.Is(err, issuing.ErrHeld) {
+		return nil
+	}
+	return err
 }
 
 // caughtUp reports whether whoever has the duty has sequenced and published everything.
@@ -132,27 +161,35 @@ func (g *log) caughtUp(ctx context.Context) (bool, error) {
 }
 
 func (g *log) catchUpNow(ctx context.Context) error {
-	if err := g.anchor(ctx); err != nil {
+	if _, err := g.anchor(ctx); err != nil {
 		return err
 	}
-	head, _, err := g.i.db.Seal(ctx)
+	head, err := g.seal(ctx)
 	if err != nil {
-		return fmt.Errorf("seal the audit trail: %w", err)
+		return err
 	}
 	// A head that cannot be anchored now is anchored later: no step and no receipt waits for it.
 	if err := g.anchorTrail(ctx, head); err != nil {
-		fmt.Fprintf(g.i.app.stderr, "elicence: 审计记录未锚定 / the audit trail is not anchored: %v\n", err)
+		g.i.notice(ctx, "elicence: 审计记录未锚定 / the audit trail is not anchored: %v", err)
 	}
 	return g.cosign(ctx)
 }
 
-// anchor sequences what waits. What the ledger refuses has not happened: that is never silent.
-func (g *log) anchor(ctx context.Context) error {
-	_, refused, err := g.i.service.Anchor(ctx, g, sequenceBatch, nil)
-	if refused > 0 {
-		fmt.Fprintf(g.i.app.stderr, "elicence: 账本拒绝了 %d 步 / the ledger refused %d steps\n  → see them with: elicence ledger status\n", refused, refused)
+// seal chains the audit rows, those of readers included, and returns the head of the chain.
+func (g *log) seal(ctx context.Context) (head [32]byte, err error) {
+	if head, _, err = g.i.db.Seal(ctx); err != nil {
+		return head, fmt.Errorf("seal the audit trail: %w", err)
 	}
-	return err
+	return head, nil
+}
+
+// anchor sequences what waits. What the ledger refuses has not happened: that is never silent.
+func (g *log) anchor(ctx context.Context) (refused int, err error) {
+	_, refused, err = g.i.service.Anchor(ctx, g, sequenceBatch, nil)
+	if refused > 0 {
+		g.i.notice(ctx, "elicence: 账本拒绝了 %d 步 / the ledger refused %d steps\n  → see them with: elicence ledger status", refused, refused)
+	}
+	return refused, err
 }
 
 // follow sequences while a batch runs. Cosigning waits for catchUp: one checkpoint at the end is enough.
@@ -166,10 +203,13 @@ func (g *log) follow(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return g.duty.give(ctx)
+			return g.give(ctx)
 		case <-tick.C:
 			g.mu.Lock()
-			err := g.duty.work(ctx, g.anchor)
+			err := g.duty.work(ctx, func(ctx context.Context) error {
+				_, err := g.anchor(ctx)
+				return err
+			})
 			g.mu.Unlock()
 			if err != nil && ctx.Err() == nil && !errors.Is(err, issuing.ErrHeld) {
 				return err
@@ -180,25 +220,44 @@ func (g *log) follow(ctx context.Context) error {
 
 // cosign asks every cosigner for the newest checkpoint; each demands a consistency proof from its own last one.
 func (g *log) cosign(ctx context.Context) error {
-	note, err := g.sequencer.Checkpoint(ctx)
-	if err != nil {
-		return err
-	}
-	if note == nil {
-		return nil
-	}
-	for _, c := range g.cosigners {
-		if note, err = c.Cosign(ctx, note, g.sequencer.Consistency); err != nil {
-			return fmt.Errorf("cosign: %w", err)
-		}
-	}
-	return g.sequencer.Publish(ctx, note)
+	_, err := g.cosignBy(ctx, g.i.config.Ledger.Cosigners)
+	return err
 }
 
-// receipt of the entry at index, from the newest cosigned checkpoint.
+// cosignBy is cosign by some of them. It returns the size of the log that they have cosigned.
+func (g *log) cosignBy(ctx context.Context, codes []string) (size uint64, err error) {
+	note, err := g.sequencer.Checkpoint(ctx)
+	if err != nil || note == nil {
+		return 0, err
+	}
+	for _, code := range codes {
+		c, err := g.cosigner(ctx, code)
+		if err != nil {
+			return 0, err
+		}
+		if note, err = c.Cosign(ctx, note, g.sequencer.Consistency); err != nil {
+			return 0, fmt.Errorf("cosign: %w", err)
+		}
+	}
+	n, err := ledger.ParseNote(note)
+	if err != nil {
+		return 0, err
+	}
+	return n.Checkpoint.Size, g.sequencer.Publish(ctx, note)
+}
+
+// receipt of the entry at index, from the first checkpoint that enough of the cosigners have signed.
 func (g *log) receipt(ctx context.Context, index uint64) ([]byte, error) {
 	if err := g.open(ctx); err != nil {
 		return nil, err
 	}
-	return g.sequencer.Receipt(ctx, index)
+	return g.sequencer.FirstReceipt(ctx, index, func(n *ledger.Note) bool {
+		signed := 0
+		for _, code := range g.i.config.Ledger.Cosigners {
+			if slices.ContainsFunc(n.Lines, func(l ledger.Line) bool { return l.Name == cosignerName(code) }) {
+				signed++
+			}
+		}
+		return signed >= g.i.config.Ledger.Needed
+	})
 }

@@ -40,7 +40,7 @@ func tuneThreads(environment func(string) string) {
 
 // run is the whole program; it returns the exit code (see exit.go).
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, environment: os.Getenv, now: systemClock}
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, environment: os.Getenv, variables: os.Environ(), now: systemClock}
 	root := a.command()
 	root.SetArgs(args)
 	root.SetIn(stdin)

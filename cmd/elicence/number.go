@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -39,19 +40,11 @@ A sheet belongs to its type for good; a number stands once, whatever its type.`,
 			if to == "" || from == "" || count < 1 {
 				return usage("--to ORG, --from NUMBER and --count N are needed")
 			}
-			return a.stock(cmd, as, []access.Role{access.Supervisor}, func(i *installation, by actor) error {
-				if _, err := i.db.Organisation(cmd.Context(), to); err != nil {
-					return fmt.Errorf("organisation %s: %w", to, err)
-				}
-				if _, err := i.stockType(typ); err != nil {
-					return err
-				}
-				if err := i.db.Allot(cmd.Context(), issuing.Pile{Issuer: to, Type: typ}, from, count, a.now(), i.whoIs(by)); err != nil {
-					return err
-				}
-				return a.tell(map[string]any{"to": to, "type": typ, "from": from, "count": count}, func(w io.Writer) {
-					fmt.Fprintf(w, "%s: %d 个编号自 %s 起 / %d numbers from %s\n", to, count, from, count, from)
-				})
+			if _, err := perform(cmd.Context(), a, allotting(), stockStep{As: as, To: to, Type: typ, Number: from, Count: count}); err != nil {
+				return err
+			}
+			return a.tell(map[string]any{"to": to, "type": typ, "from": from, "count": count}, func(w io.Writer) {
+				fmt.Fprintf(w, "%s: %d 个编号自 %s 起 / %d numbers from %s\n", to, count, from, count, from)
 			})
 		},
 	}
@@ -77,13 +70,11 @@ A sheet that is not one of the type is refused: the wrong paper was scanned.`,
 			if business == "" {
 				return usage("--business ID is needed: the hospital's own id of the birth")
 			}
-			return a.stock(cmd, as, []access.Role{access.Clerk}, func(i *installation, by actor) error {
-				if err := i.db.Bind(cmd.Context(), issuing.Pile{Issuer: by.organisation.Code, Type: typ}, args[0], business, a.now(), i.whoIs(by)); err != nil {
-					return err
-				}
-				return a.tell(map[string]any{"number": args[0], "businessId": business}, func(w io.Writer) {
-					fmt.Fprintf(w, "%s ← %s\n", args[0], business)
-				})
+			if _, err := perform(cmd.Context(), a, binding(), stockStep{As: as, Type: typ, Number: args[0], Business: business}); err != nil {
+				return err
+			}
+			return a.tell(map[string]any{"number": args[0], "businessId": business}, func(w io.Writer) {
+				fmt.Fprintf(w, "%s ← %s\n", args[0], business)
 			})
 		},
 	}
@@ -105,13 +96,11 @@ func (a *app) numberSpoil() *cobra.Command {
 			if err != nil {
 				return usage("%w", err)
 			}
-			return a.stock(cmd, as, []access.Role{access.StockKeeper, access.Clerk}, func(i *installation, by actor) error {
-				if err := i.db.Spoil(cmd.Context(), by.organisation.Code, args[0], reason, a.now(), i.whoIs(by)); err != nil {
-					return err
-				}
-				return a.tell(map[string]any{"number": args[0], "reason": reason}, func(w io.Writer) {
-					fmt.Fprintf(w, "%s 作废 spoiled: %s %s\n", args[0], words.ZH, words.EN)
-				})
+			if _, err := perform(cmd.Context(), a, spoiling(), stockStep{As: as, Number: args[0], Reason: reason}); err != nil {
+				return err
+			}
+			return a.tell(map[string]any{"number": args[0], "reason": reason}, func(w io.Writer) {
+				fmt.Fprintf(w, "%s 作废 spoiled: %s %s\n", args[0], words.ZH, words.EN)
 			})
 		},
 	}
@@ -204,18 +193,56 @@ func (i *installation) stockTypes() ([]string, error) {
 	return keep, nil
 }
 
-// stock opens for writing, checks the actor and runs one stock step.
-func (a *app) stock(cmd *cobra.Command, as string, roles []access.Role, step func(*installation, actor) error) error {
-	i, err := a.openForWriting(cmd.Context())
-	if err != nil {
-		return err
-	}
-	defer i.close()
-	by, err := i.actor(cmd.Context(), as, roles...)
-	if err != nil {
-		return err
-	}
-	return step(i, by)
+// stockStep asks for one step with numbered sheets.
+type stockStep struct {
+	As       string `json:"as"`
+	To       string `json:"to,omitempty"`
+	Type     string `json:"type,omitempty"`
+	Number   string `json:"number"` // to allot: the first of Count
+	Count    int    `json:"count,omitempty"`
+	Business string `json:"businessId,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+}
+
+// stockOperation checks the actor first.
+func stockOperation(name string, step func(ctx context.Context, i *installation, by actor, q stockStep) error, roles ...access.Role) operation[stockStep, nothing] {
+	return operation[stockStep, nothing]{name, func(ctx context.Context, i *installation, q stockStep) (nothing, error) {
+		by, err := i.actor(ctx, q.As, roles...)
+		if err != nil {
+			return nothing{}, err
+		}
+		return nothing{}, step(ctx, i, by, q)
+	}}
+}
+
+func allotting() operation[stockStep, nothing] {
+	return stockOperation("number-allot", func(ctx context.Context, i *installation, by actor, q stockStep) error {
+		if _, err := i.db.Organisation(ctx, q.To); err != nil {
+			return fmt.Errorf("organisation %s: %w", q.To, err)
+		}
+		if _, err := i.stockType(q.Type); err != nil {
+			return err
+		}
+		if q.Count < 1 {
+			return usage("--count is at least 1")
+		}
+		return i.db.Allot(ctx, issuing.Pile{Issuer: q.To, Type: q.Type}, q.Number, q.Count, i.app.now(), i.whoIs(ctx, by))
+	}, access.Supervisor)
+}
+
+func binding() operation[stockStep, nothing] {
+	return stockOperation("number-bind", func(ctx context.Context, i *installation, by actor, q stockStep) error {
+		return i.db.Bind(ctx, issuing.Pile{Issuer: by.organisation.Code, Type: q.Type}, q.Number, q.Business, i.app.now(), i.whoIs(ctx, by))
+	}, access.Clerk)
+}
+
+func spoiling() operation[stockStep, nothing] {
+	return stockOperation("number-spoil", func(ctx context.Context, i *installation, by actor, q stockStep) error {
+		if _, err := licence.SpoilReason(q.Reason); err != nil {
+			return usage("%w", err)
+		}
+		return i.db.Spoil(ctx, by.organisation.Code, q.Number, q.Reason, i.app.now(), i.whoIs(ctx, by))
+	}, access.StockKeeper, access.Clerk)
 }
 
 // yearRow is one issuer's line of the year table, or the sum.

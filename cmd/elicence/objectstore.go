@@ -14,9 +14,9 @@ import (
 
 // objectsConfig says where the objects are.
 type objectsConfig struct {
-	Driver string     `yaml:"driver"`         // dir or s3
-	Path   string     `yaml:"path,omitempty"` // of dir; relative to the data folder
-	S3     *s3.Config `yaml:"s3,omitempty"`
+	Driver string    `yaml:"driver"`         // dir or s3
+	Path   string    `yaml:"path,omitempty"` // of dir; relative to the data folder
+	S3     s3.Config `yaml:"s3,omitempty"`
 }
 
 // objectStore is what commands need of the objects.
@@ -28,21 +28,22 @@ type objectStore interface {
 	Close() error
 }
 
-func (c objectsConfig) check(path string) error {
+// Names of the drivers of the objects.
+const (
+	inFolder = "dir"
+	inBucket = "s3"
+)
+
+func (c objectsConfig) check() error {
 	switch {
-	case c.Driver == "dir" && c.Path != "" && c.S3 == nil:
-		return nil
-	case c.Driver == "dir":
-		return usage("%s: objects: the driver dir takes path, and nothing below s3", path)
-	case c.Driver == "s3" && c.S3 != nil && c.Path == "":
-		if err := c.S3.Check(); err != nil {
-			return usage("%s: objects.s3: %w", path, err)
-		}
-		return nil
-	case c.Driver == "s3":
-		return usage("%s: objects: the driver s3 takes its settings below s3, and no path", path)
+	case c.Driver == inFolder && (c.Path == "" || c.S3 != (s3.Config{})):
+		return errors.New("the driver dir takes path, and nothing below s3")
+	case c.Driver == inBucket && (c.Path != "" || c.S3 == (s3.Config{})):
+		return errors.New("the driver s3 takes its settings below s3, and no path")
+	case c.Driver == inBucket:
+		return c.S3.Check()
 	}
-	return usage("%s: objects.driver is %q; this program has the drivers \"dir\" and \"s3\"", path, c.Driver)
+	return nil
 }
 
 // objectsAt reads the address of an object store: s3://… or file:///FOLDER. Files that it names are made absolute, since
@@ -66,7 +67,7 @@ func objectsAt(address string) (objectsConfig, error) {
 			}
 		}
 	}
-	return objectsConfig{Driver: "s3", S3: &c}, nil
+	return objectsConfig{Driver: inBucket, S3: c}, nil
 }
 
 // openS3 opens a bucket with the credentials that this process finds; file names are relative to folder.
@@ -86,7 +87,7 @@ func (a *app) openS3(c s3.Config, folder string) (*s3.Store, error) {
 // openObjects opens the store that the configuration names.
 func (i *installation) openObjects() (objectStore, error) {
 	if c := i.config.Objects; c.Driver == "s3" {
-		s, err := i.app.openS3(*c.S3, i.dir)
+		s, err := i.app.openS3(c.S3, i.dir)
 		if err != nil {
 			return nil, err // not the nil of a pointer, which is no nil store
 		}
@@ -110,7 +111,7 @@ func (i *installation) newObjects(ctx context.Context) error {
 	}
 	defer store.Close()
 	if s, ok := store.(*s3.Store); ok {
-		if err := s.Ready(ctx); err != nil {
+		if err := s.Probe(ctx); err != nil {
 			return err
 		}
 	}

@@ -18,6 +18,8 @@ import (
 
 // publishTrust makes the next trust file from what the installation has: chain, organisations, certificates, CRLs.
 func (i *installation) publishTrust(ctx context.Context) error {
+	i.publishing.Lock()
+	defer i.publishing.Unlock()
 	sequence := uint64(1)
 	if old, err := i.readTrust(); err == nil {
 		sequence = old.Sequence() + 1
@@ -148,6 +150,8 @@ func (i *installation) currentVerifier(ctx context.Context) (*verify.Verifier, e
 // publishStatus writes the next status list. A list says nothing of licences that were issued after it, beyond that
 // their place is in force, so it is made after every change.
 func (i *installation) publishStatus(ctx context.Context) error {
+	i.publishing.Lock()
+	defer i.publishing.Unlock()
 	ended, err := i.db.NotInForce(ctx)
 	if err != nil {
 		return err

@@ -41,35 +41,19 @@ func (a *app) reissueCommand(verb string) *cobra.Command {
 					return fmt.Errorf("changes: %w", err)
 				}
 			}
-			i, err := a.openForWriting(cmd.Context())
+			two, err := a.twoPeople(as, approver, approverFile)
 			if err != nil {
 				return err
 			}
-			defer i.close()
-			people, err := a.batchPeople(cmd.Context(), i, as, approver, approverFile)
+			next, err := perform(cmd.Context(), a, reissuing(), reissue{twoPeople: two, Kind: kind, Number: args[0], Patch: patch, Business: business,
+				Grounds: grounds, Returned: returned})
 			if err != nil {
 				return err
 			}
-			request, err := i.reissueRequest(cmd.Context(), args[0], patch, reissueFields(kind, args[0], business, grounds, returned))
-			if err != nil {
-				return err
+			if len(next.Problems) > 0 {
+				next.Result.problems = next.Problems
+				return a.tellBatch(next.Result, "")
 			}
-			b := &batch{service: i.service, types: i.types.Type, people: people, replaced: i.replaced, who: i.who(verb), now: a.now, workers: 1}
-			result, err := i.issueAll(cmd.Context(), b, bytes.NewReader(request))
-			if err != nil {
-				return err
-			}
-			if err := i.publishStatus(cmd.Context()); err != nil {
-				return err
-			}
-			if len(result.problems) > 0 {
-				return a.tellBatch(result, "")
-			}
-			found, err := i.db.ByBusinessID(cmd.Context(), "", business)
-			if err != nil || len(found) == 0 {
-				return fmt.Errorf("look up what was issued: %w", err)
-			}
-			next := found[len(found)-1]
 			return a.tell(map[string]string{"number": next.Number, "replaces": args[0]}, func(w io.Writer) {
 				fmt.Fprintf(w, "%s → %s\n", args[0], next.Number)
 			})
@@ -86,6 +70,55 @@ func (a *app) reissueCommand(verb string) *cobra.Command {
 		f.StringSliceVar(&returned, "returned", nil, "old parts that have come back")
 	}
 	return c
+}
+
+// reissue asks for an exchange or a replacement.
+type reissue struct {
+	twoPeople
+	Kind     string   `json:"kind"`
+	Number   string   `json:"number"` // of the old licence
+	Patch    []byte   `json:"patch"`
+	Business string   `json:"businessId"`
+	Grounds  string   `json:"grounds"`
+	Returned []string `json:"returned"`
+}
+
+// reissued is the new licence's number, or why there is none.
+type reissued struct {
+	Number   string      `json:"number"`
+	Result   batchResult `json:"result"`
+	Problems []batchLine `json:"problems,omitempty"`
+}
+
+func reissuing() operation[reissue, reissued] {
+	return operation[reissue, reissued]{"reissue", func(ctx context.Context, i *installation, q reissue) (reissued, error) { return i.reissue(ctx, q) }}
+}
+
+func (i *installation) reissue(ctx context.Context, q reissue) (reissued, error) {
+	verb, known := map[string]string{licence.KindExchange: "exchange", licence.KindReplacement: "replace"}[q.Kind]
+	if !known {
+		return reissued{}, usage("%q is no kind of a new issue", q.Kind)
+	}
+	people, err := i.batchPeople(ctx, q.twoPeople)
+	if err != nil {
+		return reissued{}, err
+	}
+	request, err := i.reissueRequest(ctx, q.Number, q.Patch, reissueFields(q.Kind, q.Number, q.Business, q.Grounds, q.Returned))
+	if err != nil {
+		return reissued{}, err
+	}
+	result, err := i.issueAll(ctx, i.newBatch(ctx, people, verb), bytes.NewReader(request))
+	if err != nil {
+		return reissued{}, err
+	}
+	if err := i.publishStatus(ctx); err != nil || len(result.problems) > 0 {
+		return reissued{Result: result, Problems: result.problems}, err
+	}
+	found, err := i.db.ByBusinessID(ctx, "", q.Business)
+	if err != nil || len(found) == 0 {
+		return reissued{}, fmt.Errorf("look up what was issued: %w", err)
+	}
+	return reissued{Number: found[len(found)-1].Number, Result: result}, nil
 }
 
 // reissueFields are what a new issue says about itself and not about the birth.
@@ -110,7 +143,7 @@ func (i *installation) reissueRequest(ctx context.Context, number string, patch 
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", number, err)
 	}
-	if err := i.db.Record(ctx, i.reading(actor{}, "reissue", old.ID, "content of the licence to be replaced")); err != nil {
+	if err := i.db.Record(ctx, i.reading(ctx, actor{}, "reissue", old.ID, "content of the licence to be replaced")); err != nil {
 		return nil, err
 	}
 	recorded, err := licence.Open(old.Request)

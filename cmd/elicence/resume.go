@@ -25,20 +25,14 @@ Exit codes: 0 it is issued (also if it was before), 1 parked again, 69 something
 		Example: "  elicence resume --as 12310101DEMH000016/clerk-1 --why 'trust file put back' X000000013",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			i, err := a.openForWriting(cmd.Context())
+			if as == "" {
+				return usage("--as ORG/PERSON is needed")
+			}
+			l, err := perform(cmd.Context(), a, resuming(), resumption{As: as, Number: args[0], Why: why})
 			if err != nil {
 				return err
 			}
-			defer i.close()
-			by, err := i.actor(cmd.Context(), as, access.Clerk, access.SealKeeper)
-			if err != nil {
-				return err
-			}
-			l, err := i.resume(cmd.Context(), args[0], by, why)
-			if err != nil {
-				return err
-			}
-			return a.tell(map[string]string{"number": l.Number, "identifier": l.Identifier, "stage": l.Stage.String()}, func(w io.Writer) {
+			return a.tell(map[string]string{"number": l.Number, "identifier": l.Identifier, "stage": l.Stage}, func(w io.Writer) {
 				fmt.Fprintf(w, "%s 已签发 issued\n", l.Number)
 			})
 		},
@@ -46,6 +40,31 @@ Exit codes: 0 it is issued (also if it was before), 1 parked again, 69 something
 	c.Flags().StringVar(&as, "as", "", "ORG/PERSON of the issuer")
 	c.Flags().StringVar(&why, "why", "", "what was done about the cause, for the audit trail")
 	return c
+}
+
+// resumption asks for one unfinished licence to be taken up again.
+type resumption struct {
+	As     string `json:"as"`
+	Number string `json:"number"`
+	Why    string `json:"why"`
+}
+
+// resumed is the licence that was taken up.
+type resumed struct {
+	Number     string `json:"number"`
+	Identifier string `json:"identifier"`
+	Stage      string `json:"stage"`
+}
+
+func resuming() operation[resumption, resumed] {
+	return operation[resumption, resumed]{"resume", func(ctx context.Context, i *installation, q resumption) (resumed, error) {
+		by, err := i.actor(ctx, q.As, access.Clerk, access.SealKeeper)
+		if err != nil {
+			return resumed{}, err
+		}
+		l, err := i.resume(ctx, q.Number, by, q.Why)
+		return resumed{l.Number, l.Identifier, l.Stage.String()}, err
+	}}
 }
 
 // resume finishes one licence of the actor's own organisation.
@@ -60,7 +79,7 @@ func (i *installation) resume(ctx context.Context, number string, by actor, why 
 	if err := i.guardLog(ctx); err != nil {
 		return l, err
 	}
-	who := i.whoIs(by)
+	who := i.whoIs(ctx, by)
 	who.Why = why
 	if l, err = i.service.Retry(ctx, l.ID, who); err != nil {
 		return l, fmt.Errorf("%s: %w", number, err)
@@ -73,6 +92,6 @@ func (i *installation) resume(ctx context.Context, number string, by actor, why 
 // follow brings the ledger up to what was just recorded. Its being down never fails what was issued.
 func (i *installation) follow(ctx context.Context) {
 	if err := i.ledger.catchUp(ctx); err != nil {
-		fmt.Fprintf(i.app.stderr, "elicence: the ledger lags behind: %v\n", err)
+		i.notice(ctx, "elicence: the ledger lags behind: %v", err)
 	}
 }

@@ -24,11 +24,12 @@ type seenCheckpoint struct {
 // command, never for a birth. It sees what cosigners and published checkpoints of this folder know; a folder that was put
 // back as a whole knows no better, and only cosigners elsewhere do.
 func (i *installation) guardLog(ctx context.Context) error {
-	head, err := i.db.Head(ctx)
+	// What others have seen is read first: another process may sequence meanwhile, and records come before checkpoints.
+	seen, err := i.seenCheckpoints(ctx)
 	if err != nil {
 		return err
 	}
-	seen, err := i.seenCheckpoints(ctx)
+	head, err := i.db.Head(ctx)
 	if err != nil {
 		return err
 	}
@@ -64,7 +65,7 @@ func (i *installation) seenCheckpoints(ctx context.Context) ([]seenCheckpoint, e
 	for _, code := range i.config.Ledger.Cosigners {
 		note, err := i.lastCosigned(code)
 		if err != nil {
-			fmt.Fprintf(i.app.stderr, "elicence: the records are not held against what a cosigner has seen: %v\n", err)
+			i.notice(ctx, "elicence: the records are not held against what a cosigner has seen: %v", err)
 			continue
 		}
 		if note != nil {

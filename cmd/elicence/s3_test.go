@@ -20,11 +20,12 @@ import (
 // stored counts the objects of an installation, wherever they are.
 func stored(t *testing.T, data, prefix string) int {
 	t.Helper()
-	c, err := readConfig(data)
+	a := appAt(data, systemClock, io.Discard, io.Discard)
+	c, err := a.readConfig()
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := installation{app: appAt(data, systemClock, io.Discard, io.Discard), dir: data, config: c}
+	i := installation{app: a, dir: data, config: c}
 	store, err := i.openObjects()
 	if err != nil {
 		t.Fatal(err)

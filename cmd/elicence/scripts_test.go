@@ -20,12 +20,18 @@ import (
 // TestStories runs one script for each user story: real processes on real folders, judged by what the user sees.
 func TestStories(t *testing.T) {
 	t.Parallel()
+	testscript.Run(t, storyParams(t))
+}
+
+// storyParams are how a story is told.
+func storyParams(t *testing.T) testscript.Params {
+	t.Helper()
 	s := demonstrationScheme()
 	where, err := filepath.Abs(birthsFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	testscript.Run(t, testscript.Params{
+	return testscript.Params{
 		Dir: "testdata", RequireExplicitExec: true, RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("ELICENCE_DATA", filepath.Join(e.WorkDir, "data"))
@@ -45,7 +51,7 @@ func TestStories(t *testing.T) {
 			"installation": installationCommand, "births": birthsCommand, "exits": exitsCommand, "json": jsonCommand,
 			"keep": keepCommand, "flip": flipCommand, "scan": scanCommand,
 		},
-	})
+	}
 }
 
 // exitsCommand runs "exits CODE elicence ARGUMENTS…" and holds it to the exit code; its output stays for stdout, stderr.

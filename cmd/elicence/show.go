@@ -115,7 +115,7 @@ func (i *installation) find(ctx context.Context, what string) ([]issuing.Licence
 	if err != nil || len(found) > 0 {
 		return found, err
 	}
-	if err := i.db.Record(ctx, i.reading(actor{}, "search", "", "search by a personal value")); err != nil {
+	if err := i.db.Record(ctx, i.reading(ctx, actor{}, "search", "", "search by a personal value")); err != nil {
 		return nil, err
 	}
 	seen := map[string]bool{}
@@ -148,15 +148,15 @@ func (i *installation) find(ctx context.Context, what string) ([]issuing.Licence
 }
 
 // reading is the audit entry of a read of personal data.
-func (i *installation) reading(by actor, what, licenceID, why string, fields ...string) audit.Entry {
-	e := i.who(by.person)
+func (i *installation) reading(ctx context.Context, by actor, what, licenceID, why string, fields ...string) audit.Entry {
+	e := i.who(ctx, by.person)
 	e.At, e.Organisation, e.What, e.Why, e.Licence, e.Fields = i.app.now(), by.organisation.Code, what, why, licenceID, fields
 	return e
 }
 
 // whoIs begins the audit entry of a step.
-func (i *installation) whoIs(by actor) audit.Entry {
-	e := i.who(by.person)
+func (i *installation) whoIs(ctx context.Context, by actor) audit.Entry {
+	e := i.who(ctx, by.person)
 	e.Organisation = by.organisation.Code
 	return e
 }
@@ -197,7 +197,7 @@ func (i *installation) view(ctx context.Context, l issuing.Licence, fields bool,
 	if err != nil {
 		return v, err
 	}
-	if err := i.db.Record(ctx, i.reading(actor{}, "show", l.ID, why, typ.Fields...)); err != nil {
+	if err := i.db.Record(ctx, i.reading(ctx, actor{}, "show", l.ID, why, typ.Fields...)); err != nil {
 		return v, fmt.Errorf("the read could not be recorded, so nothing personal is shown: %w", err)
 	}
 	opened, err := licence.Open(l.Request)

@@ -85,14 +85,14 @@ func (a *app) storeToCheck(address string) (objectsConfig, string, error) {
 		where, err := objectsAt(address)
 		return where, "", err
 	}
-	c, err := readConfig(a.data)
+	c, err := a.readConfig()
 	return c.Objects, a.data, err
 }
 
 // trial opens a place for trials in the store; end closes what was opened.
 func (a *app) trial(where objectsConfig, folder string) (name string, subject storecheck.Subject, end func() error, err error) {
 	if where.Driver == "s3" {
-		store, err := a.openS3(*where.S3, folder)
+		store, err := a.openS3(where.S3, folder)
 		if err != nil {
 			return "", nil, nil, err
 		}

@@ -131,7 +131,7 @@ func TestAHugeFileDoesNotFillTheMemory(t *testing.T) {
 		t.Fatalf("verify: %v: %s", err, said)
 	}
 	usage, ok := c.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok || usage.Maxrss > 256<<10 { // KB
+	if !ok || usage.Maxrss > 288<<10 { // KB; 27 MB of it are the program before it has read anything
 		t.Errorf("verify took %d KB of memory", usage.Maxrss)
 	}
 }

@@ -329,3 +329,42 @@ func TestTheLogsKeyChanges(t *testing.T) {
 		t.Errorf("the earlier cosignatures got lost: %v", err)
 	}
 }
+
+// TestFirstReceiptIsFromTheFirstCheckpoint: what was proven early stays proven early, however often the log is signed after;
+// a checkpoint that too few have signed proves less than a later one that enough have.
+func TestFirstReceiptIsFromTheFirstCheckpoint(t *testing.T) {
+	w := newWorld(t)
+	s, first := published(t, w)
+	submit(t, s, w.Issue(w.Hospital).Last())
+	alone, err := s.Checkpoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Publish(t.Context(), alone); err != nil {
+		t.Fatal(err)
+	}
+	submit(t, s, w.Issue(w.Hospital).Last())
+	last := ledgertest.Publish(t, w.World, s, t.TempDir())
+	size := first.Checkpoint.Size
+	if last.Checkpoint.Size != size+2 {
+		t.Fatalf("sizes %d and %d", size, last.Checkpoint.Size)
+	}
+	cosigned := func(n *ledger.Note) bool { return len(n.Lines) > 1 }
+	for _, is := range []struct {
+		index, want uint64
+		enough      func(*ledger.Note) bool
+	}{{9, size, cosigned}, {size - 1, size, cosigned}, {size, size + 2, cosigned}, {size + 1, size + 2, cosigned},
+		{9, size + 2, func(*ledger.Note) bool { return false }}} {
+		b, err := w.open().FirstReceipt(t.Context(), is.index, is.enough)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := ledger.ParseReceipt(b)
+		if err != nil || r.Included() != nil || r.Note.Checkpoint.Size != is.want {
+			t.Errorf("entry %d: from the checkpoint of %d entries, want %d; %v", is.index, r.Note.Checkpoint.Size, is.want, err)
+		}
+	}
+	if _, err := s.FirstReceipt(t.Context(), size+2, cosigned); !errors.Is(err, embedded.ErrNotPublished) {
+		t.Errorf("%v", err)
+	}
+}

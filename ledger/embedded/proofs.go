@@ -99,6 +99,33 @@ func (s *Sequencer) Receipt(ctx context.Context, index uint64) ([]byte, error) {
 	if n == nil || index >= n.Checkpoint.Size {
 		return nil, fmt.Errorf("%w: entry %d", ErrNotPublished, index)
 	}
+	return s.receipt(ctx, index, n)
+}
+
+// firstOf bounds how many checkpoints FirstReceipt looks at.
+const firstOf = 64
+
+// FirstReceipt is Receipt from the first published checkpoint that has the entry and is enough; if none of those that came
+// soon after it is, from the last one. A later checkpoint proves the entry for a later time only: once a key is revoked, that
+// is the difference between a signature that was there before and one that nobody can tell from a forgery.
+func (s *Sequencer) FirstReceipt(ctx context.Context, index uint64, enough func(*ledger.Note) bool) ([]byte, error) {
+	published, err := s.store.SignedAfter(ctx, index, firstOf)
+	if err != nil {
+		return nil, fmt.Errorf("embedded: checkpoints: %w", err)
+	}
+	for _, b := range published {
+		n, err := ledger.ParseNote(b)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		if enough(n) {
+			return s.receipt(ctx, index, n)
+		}
+	}
+	return s.Receipt(ctx, index)
+}
+
+func (s *Sequencer) receipt(ctx context.Context, index uint64, n *ledger.Note) ([]byte, error) {
 	entries, err := readEntries(ctx, s.store, index, index+1)
 	if err != nil {
 		return nil, err

@@ -244,7 +244,13 @@ func TestTamperedTrail(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			if n, err := db.Unsealed(ctx); n != 10 || err != nil {
+				t.Fatal(n, err)
+			}
 			if _, n, err := db.Seal(ctx); n != 10 || err != nil {
+				t.Fatal(n, err)
+			}
+			if n, err := db.Unsealed(ctx); n != 0 || err != nil {
 				t.Fatal(n, err)
 			}
 			raw(t, path, c.change)

@@ -260,6 +260,31 @@ func TestFailedFsyncIsNotForgotten(t *testing.T) {
 	if err := s.Put(ctx, "tile/0/002", []byte("a")); !errors.Is(err, syscall.EIO) {
 		t.Errorf("a store whose fsync failed went on: %v", err)
 	}
+	if err := s.Probe(ctx); !errors.Is(err, syscall.EIO) {
+		t.Errorf("a store whose fsync failed calls itself good: %v", err)
+	}
+}
+
+// TestProbeSaysWhatPutWouldSay: and leaves nothing behind, however often it is asked.
+func TestProbeSaysWhatPutWouldSay(t *testing.T) {
+	ctx := context.Background()
+	d := &faulty{reason: syscall.ENOSPC}
+	s := fresh(t, d)
+	for range 3 {
+		if err := s.Probe(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(s.root, ".tmp", "*", "*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %q, %v", left, err)
+	}
+	d.at = d.calls.Load() + 1
+	if err := s.Probe(ctx); !errors.Is(err, objects.ErrFull) {
+		t.Errorf("a full disk: %v", err)
+	}
+	if err := s.Probe(ctx); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
 }
 
 func TestDiskFullCostsNothingThatIsThere(t *testing.T) {

@@ -540,8 +540,8 @@ func (s *Store) lock(ctx context.Context) (state lockState, err error) {
 	return state, err
 }
 
-// Ready returns nil if the store answers and is one to which anything may be entrusted: objects.ErrUnfit, ErrAccess,
+// Probe returns nil if the store answers and is one to which anything may be entrusted: objects.ErrUnfit, ErrAccess,
 // ErrUntrusted or ErrUnavailable if not.
-func (s *Store) Ready(ctx context.Context) error {
+func (s *Store) Probe(ctx context.Context) error {
 	return say("open", s.config.Bucket, s.look(ctx))
 }
