@@ -170,7 +170,7 @@ func (i *installation) buildAuthority(ctx context.Context) (err error) {
 	if store, err = i.keyring.create(ctx, storageName); err != nil {
 		return err
 	}
-	if err := store.Generate(wrappingLabel, purpose.DataWrapping, i.app.now(), rand.Reader); err != nil {
+	if err := store.Generate(wrappingLabel(1), purpose.DataWrapping, i.app.now(), rand.Reader); err != nil {
 		return err
 	}
 	return store.Save()

@@ -27,18 +27,19 @@ import (
 
 // installation is one data folder, opened and wired. It is the only place that knows which driver stands behind a port.
 type installation struct {
-	app     *app
-	dir     string
-	config  config
-	zone    *time.Location
-	keyring *keyring
-	chain   *authority
-	db      *records.DB
-	objects *dir.Store
-	vault   *vault
-	types   *lazyTypes
-	service *issuing.Service
-	ledger  *log
+	app      *app
+	dir      string
+	config   config
+	zone     *time.Location
+	keyring  *keyring
+	chain    *authority
+	db       *records.DB
+	objects  *dir.Store
+	wrapping *wrapping
+	vault    *vault
+	types    *lazyTypes
+	service  *issuing.Service
+	ledger   *log
 
 	checkOnce sync.Once
 	checker   *verify.Verifier
@@ -108,13 +109,10 @@ func (i *installation) findTypes() {
 
 // openStores opens records and objects and wires the service.
 func (i *installation) openStores(ctx context.Context, readOnly bool) (err error) {
-	store, err := i.keyring.keystore(ctx, storageName)
-	if err != nil {
+	if i.wrapping, err = openWrapping(ctx, i.keyring); err != nil {
 		return err
 	}
-	if i.vault, err = newVault(store); err != nil {
-		return err
-	}
+	i.vault = &vault{wrapper: i.wrapping}
 	if i.db, err = records.Open(ctx, i.path(i.config.Records.Path), records.Options{ReadOnly: readOnly, KEK: i.vault.wrapper}); err != nil {
 		return err
 	}
@@ -128,13 +126,16 @@ func (i *installation) openStores(ctx context.Context, readOnly bool) (err error
 		profile = cms.GMT0010
 	}
 	i.service, err = issuing.New(issuing.Needs{
-		Records: i.db, Objects: parts{i.objects}, Keys: i.keyring, Vault: i.vault, Renderer: i.types, SelfCheck: i.selfCheck,
+		Records: i.db, Objects: i.parts(), Keys: i.keyring, Vault: i.vault, Renderer: i.types, SelfCheck: i.selfCheck,
 		Directory: i.db, Now: i.app.now,
 	}, issuing.Config{
 		Specimen: i.config.Demonstration, Profile: profile, StatusSpace: i.config.Status.Space, Zone: i.zone,
 	})
 	return err
 }
+
+// parts are the objects as issuing sees them.
+func (i *installation) parts() parts { return parts{i.objects, i.wrapping} }
 
 func (i *installation) path(p string) string {
 	if filepath.IsAbs(p) {

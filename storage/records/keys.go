@@ -21,9 +21,10 @@ type wrappedKey struct {
 const rewrapGroup = 256
 
 // Rewrap moves every data key and the index key to another key-encryption key; what they encrypt stays as it is. each is
-// called, outside of any transaction, for every key after its rewrapped form is durable, so that the keys/ object can be
-// replaced; its error stops the rotation. A rotation that was interrupted is begun again from the start, with records
-// opened by envelope.Either(to, former). It returns how many data keys it went through.
+// called, outside of any transaction, for every licence with a key after its rewrapped form is durable, so that the keys/
+// object can be replaced; its error stops the rotation. A rotation that was interrupted is begun again from the start, with
+// records opened by envelope.Either(to, former): what to opens already is not wrapped again, and each is called for it all
+// the same. Licences may be issued and erased meanwhile. It returns how many data keys it went through.
 func (db *DB) Rewrap(ctx context.Context, to envelope.KEK, who audit.Entry, each func(licenceID, keyID string, wrapped []byte) error) (int, error) {
 	if db.writer == nil {
 		return 0, ErrReadOnly
@@ -40,27 +41,11 @@ func (db *DB) Rewrap(ctx context.Context, to envelope.KEK, who audit.Entry, each
 		if len(keys) == 0 {
 			return done, db.rewrapIndex(ctx, to, who)
 		}
-		fresh := make([]wrappedKey, len(keys))
-		for i, k := range keys {
-			fresh[i] = k
-			if fresh[i].wrapped, err = envelope.Rewrap(ctx, db.options.KEK, to, k.id, k.wrapped); err != nil {
-				return done, fmt.Errorf("%w: licence %s: %w", ErrSealed, k.licence, err)
-			}
-		}
-		err = db.write(ctx, func(ctx context.Context, s *session) error {
-			for i, k := range fresh {
-				// Compare and set: a licence that was erased meanwhile stays erased.
-				if _, err := s.exec(ctx, `UPDATE licences SET data_key = $1 WHERE id = $2 AND data_key = $3`,
-					k.wrapped, k.licence, keys[i].wrapped); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		held, err := db.rewrapSome(ctx, to, keys)
 		if err != nil {
 			return done, err
 		}
-		for _, k := range fresh {
+		for _, k := range held {
 			if err := each(k.licence, k.id, k.wrapped); err != nil {
 				return done, err
 			}
@@ -68,6 +53,56 @@ func (db *DB) Rewrap(ctx context.Context, to envelope.KEK, who audit.Entry, each
 		}
 		after = last
 	}
+}
+
+// rewrapSome rewraps a group in one transaction and returns the keys that the records hold now, without those of
+// licences that were erased meanwhile.
+func (db *DB) rewrapSome(ctx context.Context, to envelope.KEK, keys []wrappedKey) ([]wrappedKey, error) {
+	fresh := make([]wrappedKey, len(keys))
+	pending := false
+	for i, k := range keys {
+		fresh[i] = k
+		if _, err := envelope.UnwrapKey(ctx, to, k.id, k.wrapped); err == nil {
+			continue
+		}
+		var err error
+		if fresh[i].wrapped, err = envelope.Rewrap(ctx, db.options.KEK, to, k.id, k.wrapped); err != nil {
+			return nil, fmt.Errorf("%w: licence %s: %w", ErrSealed, k.licence, err)
+		}
+		pending = true
+	}
+	if !pending {
+		return fresh, nil
+	}
+	var held []wrappedKey
+	err := db.write(ctx, func(ctx context.Context, s *session) error {
+		held = held[:0]
+		for i, k := range fresh {
+			// Compare and set: a licence that was erased meanwhile stays erased.
+			n, err := s.exec(ctx, `UPDATE licences SET data_key = $1 WHERE id = $2 AND data_key = $3`, k.wrapped, k.licence, keys[i].wrapped)
+			if err != nil {
+				return err
+			}
+			if n == 1 {
+				held = append(held, k)
+			}
+		}
+		return nil
+	})
+	return held, err
+}
+
+// HasKey reports whether a licence with this data key stands here and was not erased.
+func (db *DB) HasKey(ctx context.Context, keyID string) (bool, error) {
+	var n int
+	err := db.row(ctx, `SELECT COUNT(*) FROM licences WHERE data_key_id = $1 AND LENGTH(data_key) > 0`, keyID).Scan(&n)
+	return n > 0, say("look for a data key", err)
+}
+
+// KeyCount is how many licences have a data key, which those that were erased have not.
+func (db *DB) KeyCount(ctx context.Context) (n int, err error) {
+	err = db.row(ctx, `SELECT COUNT(*) FROM licences WHERE LENGTH(data_key) > 0`).Scan(&n)
+	return n, say("count data keys", err)
 }
 
 func (db *DB) keysAfter(ctx context.Context, after int64) (keys []wrappedKey, last int64, err error) {
@@ -93,9 +128,10 @@ func (db *DB) rewrapIndex(ctx context.Context, to envelope.KEK, who audit.Entry)
 	if err := db.row(ctx, readIndexKey).Scan(&wrapped); err != nil {
 		return say("read the index key", err)
 	}
-	wrapped, err := envelope.RewrapIndex(ctx, db.options.KEK, to, wrapped)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrSealed, err)
+	if _, err := envelope.OpenIndex(ctx, to, wrapped); err != nil {
+		if wrapped, err = envelope.RewrapIndex(ctx, db.options.KEK, to, wrapped); err != nil {
+			return fmt.Errorf("%w: %w", ErrSealed, err)
+		}
 	}
 	return db.write(ctx, func(ctx context.Context, s *session) error {
 		if _, err := s.exec(ctx, `UPDATE installation SET value = $1 WHERE name = 'index-key'`, wrapped); err != nil {
@@ -106,8 +142,8 @@ func (db *DB) rewrapIndex(ctx context.Context, to envelope.KEK, who audit.Entry)
 }
 
 // Erase destroys what makes a licence personal: its wrapped data key, the sealed columns, salts and notes, and its search
-// tags. Number, digests, events and audit rows stay: they name nobody. The caller deletes the keys/ object first, whose
-// id is returned, and erases again after any restore. An erased licence is read with empty Request, Seed and Credential.
+// tags. Number, digests, events and audit rows stay: they name nobody. The caller deletes the keys/ object afterwards,
+// whose id is returned, so that a rotation under way cannot put it back, and erases again after any restore. An erased licence is read with empty Request, Seed and Credential.
 // The same again is no error. licence.ErrNotFound.
 func (db *DB) Erase(ctx context.Context, licenceID string, who audit.Entry) (keyID string, err error) {
 	err = db.write(ctx, func(ctx context.Context, s *session) error {

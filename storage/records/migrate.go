@@ -15,7 +15,7 @@ import (
 var migrations embed.FS
 
 // version of the tables that this program knows: the number of the last file in migrations/sqlite.
-const version = 3
+const version = 6
 
 func provider(db *sql.DB) (*goose.Provider, error) {
 	files, err := fs.Sub(migrations, "migrations/sqlite")

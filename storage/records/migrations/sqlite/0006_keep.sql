@@ -1,0 +1,28 @@
+-- What must come back from objects alone when the records are lost, and is in no licence and no log entry, is an act:
+-- written in the transaction of what it tells of, put among the objects soon after. Erasures are remembered, and a data key
+-- is found by its id without a walk.
+
+-- +goose Up
+CREATE TABLE acts (
+    ordinal INTEGER PRIMARY KEY,
+    issuer  TEXT    NOT NULL,
+    kind    TEXT    NOT NULL,
+    body    BLOB    NOT NULL, -- JSON
+    kept    INTEGER NOT NULL  -- 1 once it lies among the objects
+);
+CREATE INDEX acts_unkept ON acts (ordinal) WHERE kept = 0;
+
+CREATE TABLE erasures (
+    key_id  TEXT   NOT NULL PRIMARY KEY, -- of the data key that was destroyed
+    issuer  TEXT   NOT NULL,
+    licence TEXT   NOT NULL, -- id
+    at      BIGINT NOT NULL,
+    reason  TEXT   NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX licences_key ON licences (data_key_id);
+
+-- +goose Down
+DROP INDEX licences_key;
+DROP TABLE erasures;
+DROP TABLE acts;
