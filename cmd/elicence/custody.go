@@ -67,7 +67,7 @@ func (a *app) handoverCommand() *cobra.Command {
 				return usage("--to ORG is needed: the code of the archive that is to take the part over")
 			}
 			return a.steps(cmd.Context(), as, []access.Role{access.StockKeeper, access.Clerk}, numbers, nil, func(ctx context.Context, i *installation, by actor, number string) (issuing.Event, error) {
-				return i.service.Take(ctx, issuing.Move{Kind: contract.HandedOver, Number: number, Actor: by.organisation.Code, Part: part, Counterparty: to}, i.whoIs(by))
+				return i.service.Take(ctx, issuing.Move{Kind: contract.HandedOver, Number: number, Actor: by.organisation.Code, Part: part, Counterparty: to}, i.whoFor(by, "to "+to))
 			})
 		},
 	}
@@ -113,7 +113,7 @@ func (a *app) rejectCommand() *cobra.Command {
 			}
 			return a.steps(cmd.Context(), as, []access.Role{access.Archivist}, numbers, nil, func(ctx context.Context, i *installation, by actor, number string) (issuing.Event, error) {
 				return i.service.Take(ctx, issuing.Move{Kind: contract.Rejected, Number: number, Actor: by.organisation.Code, Part: part,
-					Reason: reason, Note: []byte(note), NoteName: "rejection"}, i.whoIs(by))
+					Reason: reason, Note: []byte(note), NoteName: "rejection"}, i.whoFor(by, reason))
 			})
 		},
 	}
@@ -202,7 +202,7 @@ func (a *app) revokeCommand() *cobra.Command {
 				func(ctx context.Context, i *installation) error { return i.publishStatus(ctx) },
 				func(ctx context.Context, i *installation, by actor, number string) (issuing.Event, error) {
 					return i.service.Take(ctx, issuing.Move{Kind: contract.Revoked, Number: number, Actor: by.organisation.Code,
-						Reason: reason, Note: []byte(note), NoteName: "revocation"}, i.whoIs(by))
+						Reason: reason, Note: []byte(note), NoteName: "revocation"}, i.whoFor(by, reason))
 				})
 		},
 	}

@@ -26,7 +26,7 @@ type exported struct {
 
 func (a *app) exportCommand() *cobra.Command {
 	var all bool
-	var out string
+	var out, why string
 	c := &cobra.Command{
 		Use:   "export [--all | NUMBER…] --out DIR",
 		Short: "导出 · the parts, their receipt, trust.json and status.json, for anybody to verify without us",
@@ -45,7 +45,7 @@ func (a *app) exportCommand() *cobra.Command {
 			}
 			defer i.close()
 			bar := a.progress(len(numbers), "导出 exporting")
-			answer, err := i.export(cmd.Context(), numbers, out, func() { _ = bar.Add(1) })
+			answer, err := i.export(cmd.Context(), numbers, out, why, func() { _ = bar.Add(1) })
 			_ = bar.Finish()
 			if err != nil {
 				return err
@@ -59,13 +59,14 @@ func (a *app) exportCommand() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "every issued licence")
+	c.Flags().StringVar(&why, "why", "export to a folder", "why, for the audit trail")
 	c.Flags().StringVar(&out, "out", "", "folder to write to; made if it is not there")
 	return c
 }
 
 // export writes the named licences, all when none is named. Exporting reads personal data, so each licence is audited
 // before its files are written.
-func (i *installation) export(ctx context.Context, numbers []string, out string, done func()) (exported, error) {
+func (i *installation) export(ctx context.Context, numbers []string, out, why string, done func()) (exported, error) {
 	answer := exported{Dir: out}
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return answer, fmt.Errorf("export: %w", err)
@@ -88,7 +89,7 @@ func (i *installation) export(ctx context.Context, numbers []string, out string,
 		go func() {
 			defer workers.Done()
 			for l := range jobs {
-				files, lagging, err := i.exportOne(ctx, l, out)
+				files, lagging, err := i.exportOne(ctx, l, out, why)
 				mu.Lock()
 				answer.Files += files
 				if err != nil && first == nil {
@@ -141,8 +142,8 @@ func (i *installation) each(ctx context.Context, numbers []string, visit func(is
 	}
 }
 
-func (i *installation) exportOne(ctx context.Context, l issuing.Licence, out string) (files int, lagging bool, err error) {
-	if err := i.db.Record(ctx, i.reading(actor{}, "export", l.ID, "export to a folder")); err != nil {
+func (i *installation) exportOne(ctx context.Context, l issuing.Licence, out, why string) (files int, lagging bool, err error) {
+	if err := i.db.Record(ctx, i.reading(actor{}, "export", l.ID, why)); err != nil {
 		return 0, false, fmt.Errorf("the read could not be recorded, so nothing is exported: %w", err)
 	}
 	for _, p := range l.Signatures.Parts {

@@ -110,6 +110,9 @@ intent names an older key is finished with that. The trust file is published aga
 			if err != nil {
 				return err
 			}
+			if err := i.db.Record(cmd.Context(), i.reading(actor{organisation: o}, "key-generate", "", string(p))); err != nil {
+				return err
+			}
 			certificate, err := i.keyring.add(cmd.Context(), store, o.Code, o.Name, p, a.now(), years)
 			if err != nil {
 				return err
@@ -156,6 +159,11 @@ func (a *app) keyState(verb string) *cobra.Command {
 				change = store.Disable
 			}
 			if err := change(args[1]); err != nil {
+				return err
+			}
+			e := i.reading(actor{}, "key-"+verb, "", args[1])
+			e.Organisation = args[0]
+			if err := i.db.Record(cmd.Context(), e); err != nil {
 				return err
 			}
 			if err := store.Save(); err != nil {
@@ -222,6 +230,9 @@ moment at which the key may have been in other hands: what has a receipt from be
 			defer i.close()
 			certificate, err := i.certificate(args[0])
 			if err != nil {
+				return err
+			}
+			if err := i.db.Record(cmd.Context(), i.reading(actor{}, "certificate-revoke", "", fmt.Sprintf("%x: %s", certificate.SM3(), reason))); err != nil {
 				return err
 			}
 			if err := i.chain.revoke(cmd.Context(), certificate, reason, at); err != nil {

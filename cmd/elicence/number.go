@@ -46,7 +46,8 @@ A sheet belongs to its type for good; a number stands once, whatever its type.`,
 				if _, err := i.stockType(typ); err != nil {
 					return err
 				}
-				if err := i.db.Allot(cmd.Context(), issuing.Pile{Issuer: to, Type: typ}, from, count, a.now(), i.whoIs(by)); err != nil {
+				if err := i.db.Allot(cmd.Context(), issuing.Pile{Issuer: to, Type: typ}, from, count, a.now(),
+					i.reading(by, "allot", "", fmt.Sprintf("%s: %d × %s", to, count, from))); err != nil {
 					return err
 				}
 				return a.tell(map[string]any{"to": to, "type": typ, "from": from, "count": count}, func(w io.Writer) {
@@ -78,7 +79,8 @@ A sheet that is not one of the type is refused: the wrong paper was scanned.`,
 				return usage("--business ID is needed: the hospital's own id of the birth")
 			}
 			return a.stock(cmd, as, []access.Role{access.Clerk}, func(i *installation, by actor) error {
-				if err := i.db.Bind(cmd.Context(), issuing.Pile{Issuer: by.organisation.Code, Type: typ}, args[0], business, a.now(), i.whoIs(by)); err != nil {
+				if err := i.db.Bind(cmd.Context(), issuing.Pile{Issuer: by.organisation.Code, Type: typ}, args[0], business, a.now(),
+					i.reading(by, "bind", "", args[0])); err != nil {
 					return err
 				}
 				return a.tell(map[string]any{"number": args[0], "businessId": business}, func(w io.Writer) {
@@ -106,7 +108,8 @@ func (a *app) numberSpoil() *cobra.Command {
 				return usage("%w", err)
 			}
 			return a.stock(cmd, as, []access.Role{access.StockKeeper, access.Clerk}, func(i *installation, by actor) error {
-				if err := i.db.Spoil(cmd.Context(), by.organisation.Code, args[0], reason, a.now(), i.whoIs(by)); err != nil {
+				if err := i.db.Spoil(cmd.Context(), by.organisation.Code, args[0], reason, a.now(),
+					i.reading(by, "spoil", "", args[0]+": "+reason)); err != nil {
 					return err
 				}
 				return a.tell(map[string]any{"number": args[0], "reason": reason}, func(w io.Writer) {

@@ -169,6 +169,9 @@ func (i *installation) replaced(ctx context.Context, number, businessID string) 
 	if old.Stage != issuing.StageIssued {
 		return nil, false, fmt.Errorf("/replaces: %w: it is not issued yet", licence.ErrState)
 	}
+	if err := i.db.Record(ctx, i.reading(actor{}, "compare", old.ID, "with the request that is to replace it")); err != nil {
+		return nil, false, err
+	}
 	recorded, err := licence.Open(old.Request)
 	if err != nil {
 		return nil, false, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,7 +74,7 @@ func (a *app) showCommand() *cobra.Command {
 				return err
 			}
 			defer i.close()
-			found, err := i.find(cmd.Context(), args[0])
+			found, err := i.find(cmd.Context(), args[0], why)
 			if err != nil {
 				return err
 			}
@@ -96,12 +97,12 @@ func (a *app) showCommand() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&fields, "fields", false, "show the personal fields too; the read is recorded in the audit trail")
-	c.Flags().StringVar(&why, "why", "", "why the personal fields are read, for the audit trail")
+	c.Flags().StringVar(&why, "why", "", "why the personal fields are read, or why it is searched for, for the audit trail")
 	return c
 }
 
 // find looks a word up in every way that the type allows. A search by a personal value is a read of personal data.
-func (i *installation) find(ctx context.Context, what string) ([]issuing.Licence, error) {
+func (i *installation) find(ctx context.Context, what, why string) ([]issuing.Licence, error) {
 	for _, by := range []func(context.Context, string) (issuing.Licence, error){i.db.ByNumber, i.db.ByIdentifier} {
 		l, err := by(ctx, what)
 		if err == nil {
@@ -115,7 +116,7 @@ func (i *installation) find(ctx context.Context, what string) ([]issuing.Licence
 	if err != nil || len(found) > 0 {
 		return found, err
 	}
-	if err := i.db.Record(ctx, i.reading(actor{}, "search", "", "search by a personal value")); err != nil {
+	if err := i.db.Record(ctx, i.reading(actor{}, "search", "", cmp.Or(why, "search by a personal value"))); err != nil {
 		return nil, err
 	}
 	seen := map[string]bool{}
@@ -136,6 +137,9 @@ func (i *installation) find(ctx context.Context, what string) ([]issuing.Licence
 			for _, l := range hits {
 				if !seen[l.ID] {
 					seen[l.ID] = true
+					if err := i.db.Record(ctx, i.reading(actor{}, "found", l.ID, why, f.Name)); err != nil {
+						return nil, err
+					}
 					found = append(found, l)
 				}
 			}
@@ -158,6 +162,13 @@ func (i *installation) reading(by actor, what, licenceID, why string, fields ...
 func (i *installation) whoIs(by actor) audit.Entry {
 	e := i.who(by.person)
 	e.Organisation = by.organisation.Code
+	return e
+}
+
+// whoFor is whoIs with the reason of the step.
+func (i *installation) whoFor(by actor, why string) audit.Entry {
+	e := i.whoIs(by)
+	e.Why = why
 	return e
 }
 

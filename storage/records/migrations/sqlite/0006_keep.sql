@@ -1,6 +1,6 @@
 -- What must come back from objects alone when the records are lost, and is in no licence and no log entry, is an act:
 -- written in the transaction of what it tells of, put among the objects soon after. Erasures are remembered, and a data key
--- is found by its id without a walk.
+-- is found by its id, an audit row by its time and its person, without a walk.
 
 -- +goose Up
 CREATE TABLE acts (
@@ -21,8 +21,12 @@ CREATE TABLE erasures (
 ) WITHOUT ROWID;
 
 CREATE INDEX licences_key ON licences (data_key_id);
+CREATE INDEX audit_at ON audit (at);
+CREATE INDEX audit_person ON audit (person, at);
 
 -- +goose Down
+DROP INDEX audit_person;
+DROP INDEX audit_at;
 DROP INDEX licences_key;
 DROP TABLE erasures;
 DROP TABLE acts;
