@@ -51,7 +51,7 @@ Exit codes: 0 yes, 1 no, 2 indeterminate, 3 a batch with refused lines, 64 usage
 	root.AddCommand(
 		a.demoCommand(), a.initCommand(), a.issueCommand(), a.resumeCommand(), a.showCommand(), a.listCommand(), a.exportCommand(),
 		a.verifyCommand(), a.numberCommand(), a.keyCommand(), a.caCommand(), a.trustCommand(), a.ledgerCommand(),
-		a.auditCommand(),
+		a.auditCommand(), a.eraseCommand(),
 		a.benchCommand(),
 	)
 	root.AddCommand(a.custodyCommands()...)

@@ -14,6 +14,7 @@ import (
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/ledger/contract"
 	"github.com/elicence/elicence/licence"
+	"github.com/elicence/elicence/storage/records"
 	"github.com/elicence/elicence/verify"
 )
 
@@ -113,7 +114,7 @@ func (a *app) rejectCommand() *cobra.Command {
 			}
 			return a.steps(cmd.Context(), as, []access.Role{access.Archivist}, numbers, nil, func(ctx context.Context, i *installation, by actor, number string) (issuing.Event, error) {
 				return i.service.Take(ctx, issuing.Move{Kind: contract.Rejected, Number: number, Actor: by.organisation.Code, Part: part,
-					Reason: reason, Note: []byte(note), NoteName: "rejection"}, i.whoFor(by, reason))
+					Reason: reason, Note: noteOf(note), NoteName: "rejection"}, i.whoFor(by, reason))
 			})
 		},
 	}
@@ -122,6 +123,14 @@ func (a *app) rejectCommand() *cobra.Command {
 	c.Flags().StringVar(&reason, "reason", "", "reason code; it stands on the ledger")
 	c.Flags().StringVar(&note, "note", "", "words for the sender; kept encrypted, never on the ledger")
 	return c
+}
+
+// noteOf is nil for no words: an erased licence takes none.
+func noteOf(words string) []byte {
+	if words == "" {
+		return nil
+	}
+	return []byte(words)
 }
 
 // registration is what the police return about a registered child; it is sealed at rest and never on the ledger.
@@ -202,7 +211,7 @@ func (a *app) revokeCommand() *cobra.Command {
 				func(ctx context.Context, i *installation) error { return i.publishStatus(ctx) },
 				func(ctx context.Context, i *installation, by actor, number string) (issuing.Event, error) {
 					return i.service.Take(ctx, issuing.Move{Kind: contract.Revoked, Number: number, Actor: by.organisation.Code,
-						Reason: reason, Note: []byte(note), NoteName: "revocation"}, i.whoFor(by, reason))
+						Reason: reason, Note: noteOf(note), NoteName: "revocation"}, i.whoFor(by, reason))
 				})
 		},
 	}
@@ -340,6 +349,9 @@ func (i *installation) evidenceFile(ctx context.Context, l issuing.Licence, part
 			return nil, fmt.Errorf("part: %w", err)
 		}
 		return b, nil
+	}
+	if erased(l) {
+		return nil, fmt.Errorf("part: %w: give the file that was received with --file", records.ErrErased)
 	}
 	return i.service.Part(ctx, l, part)
 }

@@ -69,6 +69,8 @@ func remedies() []remedy {
 			"放回最新的记录备份；没有则此账本不能继续，见 docs/operations.md · put back the newest copy of the records; without one this log cannot be continued: see “Backup and restore” in docs/operations.md"},
 		{[]error{issuing.ErrParked}, exitNo, "证照已搁置，等待人工处理",
 			"先看 elicence list --stage parked，消除原因后 elicence resume · see it with: elicence list --stage parked; when what it failed of is cured: elicence resume NUMBER --as ORG/PERSON --why TEXT"},
+		{[]error{records.ErrErased}, exitNo, "个人数据已销毁",
+			"何时、因何：elicence show 编号；已交出的文件仍可核验 · when and why: elicence show NUMBER; files that were given out verify as before"},
 		{[]error{licence.ErrConflict}, exitNo, "与已有的冲突", "查看已有的 · look at what stands with: elicence show BUSINESS-ID"},
 		{[]error{licence.ErrStockEmpty}, exitNo, "空白证件已用完",
 			"领入此类证照的编号 · allot numbers of this licence type with: elicence number allot --type TYPE"},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/licence"
+	"github.com/elicence/elicence/storage/records"
 )
 
 // exported is what export answers.
@@ -22,6 +23,7 @@ type exported struct {
 	Licences int      `json:"licences"`
 	Files    int      `json:"files"`
 	Lagging  []string `json:"withoutReceipt,omitempty"` // numbers whose event the ledger has not sequenced yet
+	Erased   []string `json:"erased,omitempty"`         // numbers whose parts nobody can read any more
 }
 
 func (a *app) exportCommand() *cobra.Command {
@@ -54,6 +56,9 @@ func (a *app) exportCommand() *cobra.Command {
 				fmt.Fprintf(w, "%s: %d 份证照、%d 个文件 / %d licences, %d files, trust.json, status.json\n", out, answer.Licences, answer.Files, answer.Licences, answer.Files)
 				for _, n := range answer.Lagging {
 					fmt.Fprintf(w, "! %s: 尚无回执 / no receipt yet, the ledger has not sequenced it\n", n)
+				}
+				for _, n := range answer.Erased {
+					fmt.Fprintf(w, "! %s: 个人数据已销毁，没有文件 / erased, there is nothing to export\n", n)
 				}
 			})
 		},
@@ -108,9 +113,17 @@ func (i *installation) export(ctx context.Context, numbers []string, out, why st
 			}
 		}()
 	}
-	err := i.each(ctx, numbers, func(l issuing.Licence) { jobs <- l })
+	var gone []string // of all; one that was asked for by name is refused
+	err := i.each(ctx, numbers, func(l issuing.Licence) {
+		if erased(l) && len(numbers) == 0 {
+			gone = append(gone, l.Number)
+			return
+		}
+		jobs <- l
+	})
 	close(jobs)
 	workers.Wait()
+	answer.Erased = gone
 	return answer, errors.Join(err, first)
 }
 
@@ -143,6 +156,9 @@ func (i *installation) each(ctx context.Context, numbers []string, visit func(is
 }
 
 func (i *installation) exportOne(ctx context.Context, l issuing.Licence, out, why string) (files int, lagging bool, err error) {
+	if erased(l) {
+		return 0, false, fmt.Errorf("%s: %w", l.Number, records.ErrErased)
+	}
 	if err := i.db.Record(ctx, i.reading(actor{}, "export", l.ID, why)); err != nil {
 		return 0, false, fmt.Errorf("the read could not be recorded, so nothing is exported: %w", err)
 	}

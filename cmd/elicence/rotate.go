@@ -152,8 +152,8 @@ func (i *installation) replaceKey(ctx context.Context, licenceID, keyID string, 
 	if err != nil || !written {
 		return written, err
 	}
-	held, err := i.db.HasKey(ctx, keyID)
-	if err == nil && !held {
+	_, erased, _, err := i.db.Holder(ctx, keyID)
+	if err == nil && erased {
 		err = i.dropKey(ctx, keyID)
 	}
 	return written, err

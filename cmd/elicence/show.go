@@ -38,7 +38,14 @@ type licenceView struct {
 	Parts      []partView     `json:"parts"`
 	Events     []eventView    `json:"events"`
 	Warnings   []string       `json:"warnings,omitempty"`
+	Erased     *erasedView    `json:"erased,omitempty"`
 	Fields     map[string]any `json:"fields,omitempty"`
+}
+
+// erasedView says when and why the personal data of a licence were destroyed.
+type erasedView struct {
+	At     time.Time `json:"at,omitzero"`
+	Reason string    `json:"reason,omitempty"`
 }
 
 type partView struct {
@@ -201,7 +208,17 @@ func (i *installation) view(ctx context.Context, l issuing.Licence, fields bool,
 		}
 		v.Parts = append(v.Parts, pv)
 	}
-	if !fields {
+	if erased(l) {
+		e, _, err := i.db.ErasureOf(ctx, l.DataKeyID)
+		if err != nil {
+			return v, err
+		}
+		v.Erased = &erasedView{Reason: e.Reason}
+		if !e.At.IsZero() {
+			v.Erased.At = e.At.In(i.zone)
+		}
+	}
+	if !fields || v.Erased != nil {
 		return v, nil
 	}
 	typ, err := i.types.Type(l.Type)
@@ -261,6 +278,9 @@ func printLicence(w io.Writer, v licenceView) {
 	row("签发机构", "issuer", v.IssuerName+" "+v.Issuer)
 	row("状态", "status", v.Stage+", "+v.Status)
 	row("搁置原因", "parked for", v.ParkReason)
+	if v.Erased != nil {
+		row("个人数据", "personal data", "已销毁 erased "+v.Erased.At.Format("2006-01-02 15:04:05")+" "+v.Erased.Reason)
+	}
 	row("替换", "replaces", v.Replaces)
 	row("被替换", "replaced by", v.ReplacedBy)
 	row("签名时间", "signing time", v.SigningAt.Format("2006-01-02 15:04:05 -07:00"))
@@ -332,18 +352,22 @@ func (a *app) listCommand() *cobra.Command {
 				Stage      string    `json:"stage"`
 				ParkReason string    `json:"parkReason,omitempty"`
 				Status     string    `json:"status"`
+				Erased     bool      `json:"erased,omitempty"`
 				Issuer     string    `json:"issuer"`
 				IssuerName string    `json:"issuerName"`
 				At         time.Time `json:"signingTime"`
 			}
 			rows := []row{}
 			for _, l := range found {
-				rows = append(rows, row{l.Number, l.BusinessID, l.Kind, l.Stage.String(), l.ParkReason, legalStatus(l), l.Issuer, l.IssuerName, l.SigningTime.In(i.zone)})
+				rows = append(rows, row{l.Number, l.BusinessID, l.Kind, l.Stage.String(), l.ParkReason, legalStatus(l), erased(l), l.Issuer, l.IssuerName, l.SigningTime.In(i.zone)})
 			}
 			return a.tell(rows, func(w io.Writer) {
 				t := tabwriter.NewWriter(w, 2, 4, 2, ' ', 0)
 				fmt.Fprintln(t, "编号 number\t业务号 business id\t类别 kind\t进度 stage\t状态 status\t签名时间 signed\t机构 issuer")
 				for _, r := range rows {
+					if r.Erased {
+						r.Status += "，已销毁 erased"
+					}
 					fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Number, r.BusinessID, r.Kind, r.Stage, r.Status, r.At.Format("2006-01-02 15:04"), r.IssuerName)
 				}
 				t.Flush()

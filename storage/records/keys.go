@@ -3,7 +3,6 @@ package records
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 
 	"github.com/elicence/elicence/audit"
@@ -92,13 +91,6 @@ func (db *DB) rewrapSome(ctx context.Context, to envelope.KEK, keys []wrappedKey
 	return held, err
 }
 
-// HasKey reports whether a licence with this data key stands here and was not erased.
-func (db *DB) HasKey(ctx context.Context, keyID string) (bool, error) {
-	var n int
-	err := db.row(ctx, `SELECT COUNT(*) FROM licences WHERE data_key_id = $1 AND LENGTH(data_key) > 0`, keyID).Scan(&n)
-	return n > 0, say("look for a data key", err)
-}
-
 // KeyCount is how many licences have a data key, which those that were erased have not.
 func (db *DB) KeyCount(ctx context.Context) (n int, err error) {
 	err = db.row(ctx, `SELECT COUNT(*) FROM licences WHERE LENGTH(data_key) > 0`).Scan(&n)
@@ -139,53 +131,4 @@ func (db *DB) rewrapIndex(ctx context.Context, to envelope.KEK, who audit.Entry)
 		}
 		return record(ctx, s, who)
 	})
-}
-
-// Erase destroys what makes a licence personal: its wrapped data key, the sealed columns, salts and notes, and its search
-// tags. Number, digests, events and audit rows stay: they name nobody. The caller deletes the keys/ object afterwards,
-// whose id is returned, so that a rotation under way cannot put it back, and erases again after any restore. An erased licence is read with empty Request, Seed and Credential.
-// The same again is no error. licence.ErrNotFound.
-func (db *DB) Erase(ctx context.Context, licenceID string, who audit.Entry) (keyID string, err error) {
-	err = db.write(ctx, func(ctx context.Context, s *session) error {
-		var ordinal int64
-		var left int
-		err := s.scan(ctx, `SELECT ordinal, data_key_id, LENGTH(data_key) FROM licences WHERE id = $1`, []any{licenceID}, &ordinal, &keyID, &left)
-		if err != nil {
-			return absent(err, "licence "+licenceID)
-		}
-		if left == 0 {
-			return nil
-		}
-		for _, destroy := range []string{
-			`UPDATE licences SET data_key = $2 WHERE ordinal = $1`,
-			`UPDATE contents SET request = $2, seed = $2 WHERE licence = $1`,
-			`UPDATE signatures SET credential = $2 WHERE licence = $1`,
-			`DELETE FROM notes WHERE licence = $1 AND text <> $2`,
-			`DELETE FROM search_tags WHERE licence = $1 AND tag <> $2`,
-		} {
-			if _, err := s.exec(ctx, destroy, ordinal, []byte{}); err != nil {
-				return err
-			}
-		}
-		return record(ctx, s, who)
-	})
-	if err != nil {
-		return "", err
-	}
-	return keyID, db.forget(ctx)
-}
-
-// forget takes what was overwritten out of the write-ahead log too; in the database secure_delete zeroes what is freed.
-func (db *DB) forget(ctx context.Context) (err error) {
-	beside, err := sql.Open("sqlite", dsn(db.path, "rw"))
-	if err != nil {
-		return fmt.Errorf("records: %w", err)
-	}
-	defer func() { err = errors.Join(err, beside.Close()) }()
-	var busy, log, copied int
-	err = beside.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &log, &copied)
-	if err == nil && busy != 0 {
-		err = errors.New("a reader holds the write-ahead log: erase again")
-	}
-	return say("erase", err)
 }

@@ -39,6 +39,8 @@ var (
 	ErrVersion = errors.New("records: the tables are of another version")
 	// ErrSealed says that personal columns were asked for without the key that opens them, or with a wrong one.
 	ErrSealed = errors.New("records: sealed: the wrapping key does not open them")
+	// ErrErased says that the licence's data key was destroyed: its personal data cannot be read or added to, ever again.
+	ErrErased = errors.New("records: 该证照的个人数据已销毁 / the personal data of this licence were erased")
 	// ErrClosed says that the records were closed.
 	ErrClosed = errors.New("records: closed")
 )

@@ -185,7 +185,12 @@ func (w *writer) disconnect(s *session) error {
 	if s == nil {
 		return nil
 	}
-	return errors.Join(s.conn.Close(), w.pool.Close())
+	// A statement that is left prepared keeps the connection, its files and its locks open behind the driver's back.
+	var errs []error
+	for _, stmt := range s.prepared {
+		errs = append(errs, stmt.Close())
+	}
+	return errors.Join(append(errs, s.conn.Close(), w.pool.Close())...)
 }
 
 // do hands a change in and waits for its commit. Cancelling ctx gives up a change that has not begun; one that has
@@ -362,7 +367,7 @@ func own(err error) bool {
 	for _, known := range []error{
 		licence.ErrConflict, licence.ErrStockEmpty, licence.ErrNotFound, licence.ErrSpoiled, licence.ErrState, licence.ErrClock,
 		licence.ErrUnavailable, issuing.ErrFenced, issuing.ErrStale, embedded.ErrFenced, access.ErrUnknownPerson,
-		ErrSealed, ErrReadOnly, ErrVersion, ErrLocked, ErrClosed, context.Canceled, context.DeadlineExceeded,
+		ErrSealed, ErrErased, ErrReadOnly, ErrVersion, ErrLocked, ErrClosed, context.Canceled, context.DeadlineExceeded,
 	} {
 		if errors.Is(err, known) {
 			return true

@@ -47,8 +47,9 @@ type Options struct {
 type Engine struct {
 	// Open opens the records that belong to the folder dir, and makes them if there are none.
 	Open func(ctx context.Context, dir string, o Options) (Records, error)
-	// Locked is what a second writer gets, ReadOnly what a reader gets that writes, Sealed what one gets without the key.
-	Locked, ReadOnly, Sealed error
+	// Locked is what a second writer gets, ReadOnly what a reader gets that writes, Sealed what one gets without the key,
+	// Erased what one gets who adds words to a licence whose key was destroyed.
+	Locked, ReadOnly, Sealed, Erased error
 }
 
 // Run runs the whole suite but the kills, which need a TestMain: see Kill.
