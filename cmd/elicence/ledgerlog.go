@@ -99,7 +99,11 @@ func (g *log) catchUp(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("seal the audit trail: %w", err)
 	}
-	// A head that cannot be anchored now is anchored later: no step and no receipt waits for it.
+	// What the log vouches for must come back with the objects: they have it first. What cannot be put or anchored now is put
+	// and anchored later: no step and no receipt waits for it.
+	if err := g.i.keep(ctx); err != nil {
+		fmt.Fprintf(g.i.app.stderr, "elicence: 对象库中的副本落后 / the copy among the objects lags behind: %v\n", err)
+	}
 	if err := g.anchorTrail(ctx, head); err != nil {
 		fmt.Fprintf(g.i.app.stderr, "elicence: 审计记录未锚定 / the audit trail is not anchored: %v\n", err)
 	}
@@ -146,6 +150,9 @@ func (g *log) cosign(ctx context.Context) error {
 	}
 	if note == nil {
 		return nil
+	}
+	if err := g.sequencer.PublishTiles(ctx, note); err != nil {
+		return err
 	}
 	for _, c := range g.cosigners {
 		if note, err = c.Cosign(ctx, note, g.sequencer.Consistency); err != nil {

@@ -218,7 +218,14 @@ func (a *app) stock(cmd *cobra.Command, as string, roles []access.Role, step fun
 	if err != nil {
 		return err
 	}
-	return step(i, by)
+	if err := step(i, by); err != nil {
+		return err
+	}
+	// It stands; what could not be put among the objects now is put there by the next writing command.
+	if err := i.keep(cmd.Context()); err != nil {
+		fmt.Fprintf(a.stderr, "elicence: 对象库中的副本落后 / the copy among the objects lags behind: %v\n", err)
+	}
+	return nil
 }
 
 // yearRow is one issuer's line of the year table, or the sum.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/elicence/elicence/hsm/softkey"
+	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/signer/purpose"
 	"github.com/elicence/elicence/storage/envelope"
 	"github.com/elicence/elicence/storage/objects"
@@ -140,15 +141,15 @@ func (i *installation) rotateData(ctx context.Context, r rotateRequest) (rotated
 // replaceKey writes the keys/ object of a licence whose key was rewrapped in the records. One that is erased at the same
 // time may be put back here; then it goes at once.
 func (i *installation) replaceKey(ctx context.Context, licenceID, keyID string, wrapped []byte) (bool, error) {
-	b, err := envelope.KeyRecord{KeyID: keyID, LicenceTag: i.vault.tag(licenceID), Wrapped: wrapped}.Encode()
+	l, err := i.db.ByID(ctx, licenceID)
 	if err != nil {
 		return false, err
 	}
-	o, err := objects.Under(objects.Deletable+keyID, b)
+	o, err := i.vault.KeyObject(ctx, issuing.DataKey{ID: keyID, Wrapped: wrapped}, l)
 	if err != nil {
 		return false, err
 	}
-	written, err := i.parts().putKey(ctx, o)
+	written, err := i.parts().putKey(ctx, o.(objects.Object))
 	if err != nil || !written {
 		return written, err
 	}

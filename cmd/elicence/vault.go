@@ -16,6 +16,7 @@ import (
 	"github.com/elicence/elicence/storage/envelope"
 	"github.com/elicence/elicence/storage/objects"
 	"github.com/elicence/elicence/storage/objects/dir"
+	"github.com/elicence/elicence/storage/records"
 )
 
 // vault is issuing's Vault over storage/envelope. index gives the keyed tag that object headers carry in place of the
@@ -69,14 +70,57 @@ func (v *vault) Open(ctx context.Context, key issuing.DataKey, licenceID, object
 	return envelope.OpenObject(k, key.ID, v.tag(licenceID), stored)
 }
 
-// KeyObject is the deletable copy of the wrapped key.
-func (v *vault) KeyObject(key issuing.DataKey, licenceID string) (issuing.Object, error) {
-	b, err := envelope.KeyRecord{KeyID: key.ID, LicenceTag: v.tag(licenceID), Wrapped: key.Wrapped}.Encode()
+// KeyObject is the deletable copy of the wrapped key and of the licence's record.
+func (v *vault) KeyObject(ctx context.Context, key issuing.DataKey, l issuing.Licence) (issuing.Object, error) {
+	k, err := envelope.UnwrapKey(ctx, v.wrapper, key.ID, key.Wrapped)
+	if err != nil {
+		return nil, err
+	}
+	record, err := records.EncodeCopy(l)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := envelope.SealRecord(k, key.ID, record)
+	if err != nil {
+		return nil, err
+	}
+	b, err := envelope.KeyRecord{KeyID: key.ID, LicenceTag: v.tag(l.ID), Wrapped: key.Wrapped, Sealed: sealed}.Encode()
 	if err != nil {
 		return nil, err
 	}
 	return objects.Under(objects.Deletable+key.ID, b)
 }
+
+// openRecord is the licence that a keys/ object holds, with its wrapped key. An object of an older program holds none:
+// errNoRecord.
+func (v *vault) openRecord(ctx context.Context, b []byte) (issuing.Licence, error) {
+	r, err := envelope.ParseKeyRecord(b)
+	if err != nil {
+		return issuing.Licence{}, err
+	}
+	if r.Sealed == nil {
+		return issuing.Licence{}, errNoRecord
+	}
+	k, err := envelope.UnwrapKey(ctx, v.wrapper, r.KeyID, r.Wrapped)
+	if err != nil {
+		return issuing.Licence{}, err
+	}
+	plain, err := envelope.OpenRecord(k, r.KeyID, r.Sealed)
+	if err != nil {
+		return issuing.Licence{}, err
+	}
+	l, err := records.DecodeCopy(plain)
+	if err != nil {
+		return l, err
+	}
+	if l.DataKeyID != r.KeyID || v.tag(l.ID) != r.LicenceTag {
+		return l, fmt.Errorf("%w: the record of another licence", envelope.ErrOpen)
+	}
+	l.DataKey = r.Wrapped
+	return l, nil
+}
+
+var errNoRecord = errors.New("a keys/ object of an older program, without the licence's record")
 
 func (v *vault) tag(licenceID string) [32]byte { return v.index.Tag(envelope.LicenceColumn, licenceID) }
 

@@ -27,16 +27,24 @@ type Erasure struct {
 // write-ahead log: erase again.
 func (db *DB) Erase(ctx context.Context, licenceID string, who audit.Entry) (keyID string, err error) {
 	var id string
+	l, err := db.ByID(ctx, licenceID)
+	if err != nil {
+		return "", err
+	}
+	left, err := EncodeCopy(withoutPersonal(l))
+	if err != nil {
+		return "", err
+	}
 	err = db.write(ctx, func(ctx context.Context, s *session) error {
 		var ordinal int64
 		var issuer string
-		var left int
+		var size int
 		err := s.scan(ctx, `SELECT ordinal, issuer, data_key_id, LENGTH(data_key) FROM licences WHERE id = $1`, []any{licenceID},
-			&ordinal, &issuer, &id, &left)
+			&ordinal, &issuer, &id, &size)
 		if err != nil {
 			return absent(err, "licence "+licenceID)
 		}
-		if left == 0 {
+		if size == 0 {
 			return nil
 		}
 		for _, destroy := range []string{
@@ -53,6 +61,10 @@ func (db *DB) Erase(ctx context.Context, licenceID string, who audit.Entry) (key
 		_, err = s.exec(ctx, `INSERT INTO erasures (key_id, issuer, licence, at, reason) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (key_id) DO NOTHING`,
 			id, issuer, licenceID, micro(who.At), who.Why)
 		if err != nil {
+			return err
+		}
+		// What names nobody must come back with the records, its number first of all.
+		if err := act(ctx, s, issuer, actErased, erasedAct{Copy: left, At: micro(who.At), Reason: who.Why}); err != nil {
 			return err
 		}
 		return record(ctx, s, who)

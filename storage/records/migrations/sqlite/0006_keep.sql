@@ -7,6 +7,7 @@ CREATE TABLE acts (
     ordinal INTEGER PRIMARY KEY,
     issuer  TEXT    NOT NULL,
     kind    TEXT    NOT NULL,
+    subject TEXT    NOT NULL, -- what it is looked up by: of words, the hash of their event
     body    BLOB    NOT NULL, -- JSON
     kept    INTEGER NOT NULL  -- 1 once it lies among the objects
 );
@@ -21,12 +22,16 @@ CREATE TABLE erasures (
 ) WITHOUT ROWID;
 
 CREATE INDEX licences_key ON licences (data_key_id);
+CREATE INDEX contents_handle ON contents (handle);
+CREATE INDEX acts_subject ON acts (subject) WHERE subject <> '';
+CREATE INDEX acts_erased ON acts (ordinal) WHERE kind = 'erased';
 CREATE INDEX audit_at ON audit (at);
 CREATE INDEX audit_person ON audit (person, at);
 
 -- +goose Down
 DROP INDEX audit_person;
 DROP INDEX audit_at;
+DROP INDEX contents_handle;
 DROP INDEX licences_key;
 DROP TABLE erasures;
 DROP TABLE acts;
