@@ -22,6 +22,7 @@ type app struct {
 	data           string
 	json           bool
 	passphraseFile string
+	reconciling    bool             // records that were put back from a copy may be opened for writing
 	shared         *keystores       // of a command of several steps; nil: each installation opens and closes its own
 	keystores      []softkey.Option // of keystores that are made here; tests make cheaper ones
 }
@@ -51,7 +52,7 @@ Exit codes: 0 yes, 1 no, 2 indeterminate, 3 a batch with refused lines, 64 usage
 	root.AddCommand(
 		a.demoCommand(), a.initCommand(), a.issueCommand(), a.resumeCommand(), a.showCommand(), a.listCommand(), a.exportCommand(),
 		a.verifyCommand(), a.numberCommand(), a.keyCommand(), a.caCommand(), a.trustCommand(), a.ledgerCommand(),
-		a.auditCommand(), a.eraseCommand(),
+		a.auditCommand(), a.eraseCommand(), a.backupCommand(), a.restoreCommand(), a.reconcileCommand(),
 		a.benchCommand(),
 	)
 	root.AddCommand(a.custodyCommands()...)

@@ -65,8 +65,11 @@ type remedy struct {
 // several sentinels, and what somebody can do about stands above what is merely a refusal.
 func remedies() []remedy {
 	return []remedy{
+		{[]error{errRestored}, exitUnavailable, "",
+			"先核对并修补：elicence reconcile --mend · reconcile first, which also mends what is safe: elicence reconcile --mend"},
+		{[]error{errBackup}, exitNo, "", "换一份备份 · take another backup: each folder below snapshots/ is one"},
 		{[]error{errRolledBack}, exitUnavailable, "记录比账本旧",
-			"放回最新的记录备份；没有则此账本不能继续，见 docs/operations.md · put back the newest copy of the records; without one this log cannot be continued: see “Backup and restore” in docs/operations.md"},
+			"从对象库补齐：elicence reconcile --mend，或放回最新的记录备份 · bring them up to date from the objects: elicence reconcile --mend, or put back the newest copy of the records: see “Backup and restore” in docs/operations.md"},
 		{[]error{issuing.ErrParked}, exitNo, "证照已搁置，等待人工处理",
 			"先看 elicence list --stage parked，消除原因后 elicence resume · see it with: elicence list --stage parked; when what it failed of is cured: elicence resume NUMBER --as ORG/PERSON --why TEXT"},
 		{[]error{records.ErrErased}, exitNo, "个人数据已销毁",

@@ -69,7 +69,11 @@ func (a *app) open(ctx context.Context, readOnly bool) (*installation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := i.openStores(ctx, readOnly); err != nil {
+	err = i.openStores(ctx, readOnly)
+	if err == nil && !readOnly {
+		err = i.mayWrite(ctx)
+	}
+	if err != nil {
 		i.close()
 		return nil, err
 	}

@@ -1,0 +1,118 @@
+package records
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/elicence/elicence/issuing"
+)
+
+// Snapshot writes the records as they are at one moment into a new file, while others read and write, and returns when
+// that is durable and was checked page by page. What was overwritten or freed is not in it. The write-ahead log grows for
+// as long as it takes. to must not be there.
+func (db *DB) Snapshot(ctx context.Context, to string) (err error) {
+	// Not one of the readers: these may not even write elsewhere.
+	from := (&url.URL{Scheme: "file", Path: db.path, RawQuery: url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(10000)"}}.Encode()}).String()
+	beside, err := sql.Open("sqlite", from)
+	if err != nil {
+		return fmt.Errorf("records: %w", err)
+	}
+	defer func() { err = errors.Join(err, beside.Close()) }()
+	if _, err := beside.ExecContext(ctx, `VACUUM INTO $1`, to); err != nil {
+		return say("copy the records", err)
+	}
+	f, err := os.OpenFile(to, os.O_RDWR, 0)
+	if err != nil {
+		return say("copy the records", err)
+	}
+	if err := errors.Join(f.Chmod(0o600), f.Sync(), f.Close(), syncFolder(filepath.Dir(to))); err != nil {
+		return say("copy the records", err)
+	}
+	return checkFile(ctx, to)
+}
+
+// checkFile has the engine look at every page of a file that nobody has open.
+func checkFile(ctx context.Context, path string) (err error) {
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: "mode=ro"}).String())
+	if err != nil {
+		return fmt.Errorf("records: %w", err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var said string
+	if err := db.QueryRowContext(ctx, `PRAGMA integrity_check`).Scan(&said); err != nil {
+		return say("check the copy", err)
+	}
+	if said != "ok" {
+		return fmt.Errorf("records: the copy is damaged: %s", said)
+	}
+	return nil
+}
+
+// StoredPart is where one part of a licence lies.
+type StoredPart struct {
+	LicenceID, Number, Part string
+	Address                 string // object key
+	Stage                   issuing.Stage
+	KeyID                   string
+	Erased                  bool
+}
+
+// StoredParts calls each with every part that was signed here, in the order of the licences. One statement, hence one
+// snapshot; it opens nothing personal.
+func (db *DB) StoredParts(ctx context.Context, each func(StoredPart) error) error {
+	rows, err := db.rows(ctx, `SELECT l.id, l.number, p.part, p.address, l.stage, l.data_key_id, LENGTH(l.data_key) FROM licences l
+		JOIN parts p ON p.licence = l.ordinal ORDER BY l.ordinal, p.position`)
+	if err != nil {
+		return say("list parts", err)
+	}
+	var stopped error
+	err = collect(rows, func(r *sql.Rows) error {
+		var p StoredPart
+		var left int
+		if err := r.Scan(&p.LicenceID, &p.Number, &p.Part, &p.Address, &p.Stage, &p.KeyID, &left); err != nil {
+			return err
+		}
+		p.Erased = left == 0
+		stopped = each(p)
+		return stopped
+	})
+	if stopped != nil {
+		return stopped
+	}
+	return say("list parts", err)
+}
+
+const reconcileMark = "reconcile"
+
+// MarkRestored says that these records were put back from a copy: nothing may be written by them until they were
+// reconciled. why is words.
+func (db *DB) MarkRestored(ctx context.Context, why string) error {
+	return db.write(ctx, func(ctx context.Context, s *session) error {
+		_, err := s.exec(ctx, `INSERT INTO installation (name, issuer, value) VALUES ('`+reconcileMark+`', '', $1)
+			ON CONFLICT (name) DO UPDATE SET value = excluded.value`, []byte(why))
+		return err
+	})
+}
+
+// Restored returns the words of MarkRestored, "" when the records may be written.
+func (db *DB) Restored(ctx context.Context) (string, error) {
+	var why []byte
+	err := db.row(ctx, `SELECT value FROM installation WHERE name = '`+reconcileMark+`'`).Scan(&why)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return string(why), say("read the mark of a restore", err)
+}
+
+// MarkReconciled takes the mark away.
+func (db *DB) MarkReconciled(ctx context.Context) error {
+	return db.write(ctx, func(ctx context.Context, s *session) error {
+		_, err := s.exec(ctx, `DELETE FROM installation WHERE name = '`+reconcileMark+`'`)
+		return err
+	})
+}
