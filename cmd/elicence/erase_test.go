@@ -142,7 +142,7 @@ func TestKilledWhileErasing(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 1<<35))
 	data := copyOf(t, issued)
 	hit := 0
-	for n := range min(issuedCount-2, max(6, count/2)) {
+	for n := range min(issuedCount-2, max(5, count/4)) {
 		l := licenceOf(t, data, fmt.Sprintf("X%09d", n+1))
 		notes := filepath.Join(data, "objects", "erased", l.DataKeyID)
 		when := func() bool { _, err := os.Stat(notes); return err == nil }

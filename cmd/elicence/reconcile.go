@@ -660,41 +660,32 @@ func (x *reconciler) tiles(ctx context.Context) error {
 		func() error { return x.ledger.sequencer.Republish(ctx) })
 }
 
-const burntMark = "; numbers are burnt"
-
 // burn ends the numbers that somebody may have without a trace here: free ones among used ones, as many as the log has issues
-// of which nothing is left, and after a restore the next ones of each pile, which licences under way had.
+// of which nothing is left, and after a restore the next ones of each pile, which licences under way had. What is to be burnt
+// after a restore is decided once: a reconcile that was killed goes on with the same numbers.
 func (x *reconciler) burn(ctx context.Context) error {
-	if strings.HasSuffix(x.marked, burntMark) || x.marked == "" && len(x.unknown) == 0 {
+	if x.marked == "" && len(x.unknown) == 0 {
 		return nil
 	}
-	piles, err := x.db.FreeCounts(ctx)
+	list, decided, err := x.db.ToBurn(ctx)
 	if err != nil {
 		return err
 	}
-	for pile := range piles {
-		count := x.unknown[pile.Issuer]
-		if x.marked != "" {
-			count = max(count, x.Burn)
-		}
-		gaps, err := x.db.Gaps(ctx, pile)
-		if err != nil {
+	if !decided {
+		if list, err = x.chooseBurnt(ctx); err != nil {
 			return err
 		}
-		next, err := x.db.FirstFree(ctx, pile, count+len(gaps))
-		if err != nil {
-			return err
+		if x.Mend && x.marked != "" {
+			if err := x.db.DecideBurn(ctx, list); err != nil {
+				return err
+			}
 		}
-		numbers := slices.Concat(gaps, next)
-		slices.Sort(numbers)
-		numbers = slices.Compact(numbers)
-		if len(numbers) == 0 {
-			continue
-		}
-		d := difference{Kind: "numbers", Where: pile.Issuer + " " + pile.Type, ZH: fmt.Sprintf("%d 个编号可能已用：自 %s 起", len(numbers), numbers[0]),
-			EN: fmt.Sprintf("%d numbers from %s on may have been used: they are spoiled", len(numbers), numbers[0])}
+	}
+	for _, pile := range list {
+		d := difference{Kind: "numbers", Where: pile.Issuer + " " + pile.Type, ZH: fmt.Sprintf("%d 个编号可能已用：自 %s 起", len(pile.Numbers), pile.Numbers[0]),
+			EN: fmt.Sprintf("%d numbers from %s on may have been used: they are spoiled", len(pile.Numbers), pile.Numbers[0])}
 		err = x.differs(d, func() error {
-			for _, n := range numbers {
+			for _, n := range pile.Numbers {
 				if err := x.db.Spoil(ctx, pile.Issuer, n, "other", x.app.now(), x.reading(actor{}, "spoil", "", n+": other; burnt by reconcile")); err != nil {
 					return err
 				}
@@ -707,10 +698,38 @@ func (x *reconciler) burn(ctx context.Context) error {
 		}
 	}
 	slices.Sort(x.result.Burnt)
-	if x.Mend && x.marked != "" {
-		return x.db.MarkRestored(ctx, x.marked+burntMark)
-	}
 	return nil
+}
+
+func (x *reconciler) chooseBurnt(ctx context.Context) ([]records.BurntPile, error) {
+	piles, err := x.db.FreeCounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list []records.BurntPile
+	for pile := range piles {
+		count := x.unknown[pile.Issuer]
+		if x.marked != "" {
+			count = max(count, x.Burn)
+		}
+		gaps, err := x.db.Gaps(ctx, pile)
+		if err != nil {
+			return nil, err
+		}
+		next, err := x.db.FirstFree(ctx, pile, count+len(gaps))
+		if err != nil {
+			return nil, err
+		}
+		numbers := slices.Concat(gaps, next)
+		slices.Sort(numbers)
+		if numbers = slices.Compact(numbers); len(numbers) > 0 {
+			list = append(list, records.BurntPile{Issuer: pile.Issuer, Type: pile.Type, Numbers: numbers})
+		}
+	}
+	slices.SortFunc(list, func(a, b records.BurntPile) int {
+		return cmp.Or(cmp.Compare(a.Issuer, b.Issuer), cmp.Compare(a.Type, b.Type))
+	})
+	return list, nil
 }
 
 // end audits what has come of it, and lifts the mark if nothing is left.

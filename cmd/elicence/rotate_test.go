@@ -84,7 +84,7 @@ func TestKilledWhileRotating(t *testing.T) {
 	keys := countFiles(t, filepath.Join(data, "objects", "keys"))
 	rotate := []string{"key", "rotate-data", "--data", data, "--former", "destroy"}
 	hit := 0
-	for range max(6, count/2) {
+	for range max(5, count/4) {
 		when := changed(t, filepath.Join(data, "objects", "keys"), 1+random.IntN(keys))
 		if random.IntN(3) == 0 {
 			when = grown(walOf(data), int64(1+random.IntN(40<<10)))

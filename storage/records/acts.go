@@ -97,18 +97,8 @@ func subjectOf(body any) string {
 	return ""
 }
 
-// ActsToKeep are at most limit acts that do not lie among the objects yet, in their order. Records of an older program
-// tell first what they have; that needs a writer.
+// ActsToKeep are at most limit acts that do not lie among the objects yet, in their order.
 func (db *DB) ActsToKeep(ctx context.Context, limit int) ([]Act, error) {
-	var any int
-	if err := db.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM acts LIMIT 1) a`).Scan(&any); err != nil {
-		return nil, say("read acts", err)
-	}
-	if any == 0 && db.writer != nil {
-		if err := db.tellAll(ctx); err != nil {
-			return nil, err
-		}
-	}
 	return db.acts(ctx, `WHERE kept = 0 ORDER BY ordinal LIMIT $1`, limit)
 }
 
@@ -150,11 +140,18 @@ func (db *DB) ActsKept(ctx context.Context, upTo int64) error {
 	})
 }
 
-// tellAll makes acts of what stands in the records of a program that kept none. Sheets are told in runs.
-func (db *DB) tellAll(ctx context.Context) error {
+const actsTold = "acts-told"
+
+// tellOnce makes acts of what stands in the records of a program that kept none, before anything else is written: what an
+// act tells of may rest on it. Sheets are told in runs. New records have nothing to tell.
+func (db *DB) tellOnce(ctx context.Context) error {
+	var there int
+	err := db.row(ctx, `SELECT COUNT(*) FROM installation WHERE name = '`+actsTold+`'`).Scan(&there)
+	if err != nil || there > 0 {
+		return say("read acts", err)
+	}
 	return db.write(ctx, func(ctx context.Context, s *session) error {
-		var there int
-		if err := s.scan(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM acts LIMIT 1) a`, nil, &there); err != nil || there > 0 {
+		if err := setValue(ctx, s, actsTold, []byte{1}); err != nil {
 			return err
 		}
 		if err := tellPeople(ctx, s); err != nil {

@@ -141,6 +141,9 @@ func (db *DB) openForWriting(ctx context.Context) error {
 	if err := db.openIndex(ctx); err != nil {
 		return err
 	}
+	if err := db.tellOnce(ctx); err != nil {
+		return err
+	}
 	last, err := db.newestEvent(ctx)
 	if err != nil {
 		return err

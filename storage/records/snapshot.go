@@ -3,6 +3,7 @@ package records
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -93,9 +94,7 @@ const reconcileMark = "reconcile"
 // reconciled. why is words.
 func (db *DB) MarkRestored(ctx context.Context, why string) error {
 	return db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, `INSERT INTO installation (name, issuer, value) VALUES ('`+reconcileMark+`', '', $1)
-			ON CONFLICT (name) DO UPDATE SET value = excluded.value`, []byte(why))
-		return err
+		return setValue(ctx, s, reconcileMark, []byte(why))
 	})
 }
 
@@ -112,7 +111,38 @@ func (db *DB) Restored(ctx context.Context) (string, error) {
 // MarkReconciled takes the mark away.
 func (db *DB) MarkReconciled(ctx context.Context) error {
 	return db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, `DELETE FROM installation WHERE name = '`+reconcileMark+`'`)
+		_, err := s.exec(ctx, `DELETE FROM installation WHERE name IN ('`+reconcileMark+`', '`+burnMark+`')`)
 		return err
 	})
+}
+
+const burnMark = "reconcile-burn"
+
+// BurntPile are numbers of one pile that are to be spoiled because somebody may have them.
+type BurntPile struct {
+	Issuer  string   `json:"issuer"`
+	Type    string   `json:"type"`
+	Numbers []string `json:"numbers"`
+}
+
+// DecideBurn keeps what is to be burnt, until MarkReconciled.
+func (db *DB) DecideBurn(ctx context.Context, list []BurntPile) error {
+	b, err := json.Marshal(list)
+	if err != nil {
+		return fmt.Errorf("records: %w", err)
+	}
+	return db.write(ctx, func(ctx context.Context, s *session) error { return setValue(ctx, s, burnMark, b) })
+}
+
+// ToBurn is what an earlier run has decided; decided is false if none has.
+func (db *DB) ToBurn(ctx context.Context) (list []BurntPile, decided bool, err error) {
+	var b []byte
+	err = db.row(ctx, `SELECT value FROM installation WHERE name = '`+burnMark+`'`).Scan(&b)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &list)
+	}
+	return list, err == nil, say("read what is to be burnt", err)
 }
