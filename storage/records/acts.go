@@ -363,9 +363,10 @@ func (db *DB) FirstFree(ctx context.Context, p issuing.Pile, count int) ([]strin
 // Gaps are the free numbers of a pile that were drawn together with a later one that is used: the books give numbers out in
 // their order, so that somebody had these.
 func (db *DB) Gaps(ctx context.Context, p issuing.Pile) ([]string, error) {
-	return db.numbers(ctx, `SELECT f.number FROM sheets f WHERE f.issuer = $1 AND f.type = $2 AND f.state = 'allotted' AND f.number <
-		(SELECT COALESCE(MAX(u.number), '') FROM sheets u WHERE u.issuer = f.issuer AND u.type = f.type AND u.drawn_at = f.drawn_at
-		AND u.state = 'issued' AND u.business_id = '') ORDER BY f.number`, p.Issuer, p.Type)
+	return db.numbers(ctx, `SELECT f.number FROM sheets f JOIN (SELECT u.drawn_at, MAX(u.number) AS number FROM sheets u
+		WHERE u.issuer = $1 AND u.type = $2 AND u.state = 'issued' AND u.business_id = '' GROUP BY u.drawn_at) last
+		ON last.drawn_at = f.drawn_at
+		WHERE f.issuer = $1 AND f.type = $2 AND f.state = 'allotted' AND f.number < last.number ORDER BY f.number`, p.Issuer, p.Type)
 }
 
 func (db *DB) numbers(ctx context.Context, query string, args ...any) ([]string, error) {
