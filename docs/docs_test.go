@@ -256,8 +256,8 @@ func TestNamedCommandsExist(t *testing.T) {
 			commands[m[1]] = true
 		}
 	}
-	group := map[string]bool{"number": true, "key": true, "ca": true, "trust": true, "ledger": true, "bench": true, "jobs": true, "storage": true, "config": true}
-	call := regexp.MustCompile(`(?m)^(?:\$ )?(?:\./)?(?:bin/)?elicence ([a-z]+)(?: ([a-z]+))?`)
+	group := map[string]bool{"number": true, "key": true, "ca": true, "trust": true, "ledger": true, "bench": true, "jobs": true, "storage": true, "config": true, "audit": true, "database": true}
+	call := regexp.MustCompile(`(?m)^(?:\$ )?(?:\./)?(?:bin/)?elicence ([a-z]+)(?: ([a-z]+(?:-[a-z]+)*))?`)
 	for _, doc := range files(t, ".md") {
 		for _, m := range call.FindAllStringSubmatch(code(read(t, doc)), -1) {
 			if !commands[m[1]] {

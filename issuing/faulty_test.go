@@ -202,8 +202,8 @@ func (v *vault) Open(ctx context.Context, key issuing.DataKey, id, object string
 	return envelope.OpenObject(k, key.ID, v.tag(id), stored)
 }
 
-func (v *vault) KeyObject(key issuing.DataKey, id string) (issuing.Object, error) {
-	b, err := envelope.KeyRecord{KeyID: key.ID, LicenceTag: v.tag(id), Wrapped: key.Wrapped}.Encode()
+func (v *vault) KeyObject(_ context.Context, key issuing.DataKey, l issuing.Licence) (issuing.Object, error) {
+	b, err := envelope.KeyRecord{KeyID: key.ID, LicenceTag: v.tag(l.ID), Wrapped: key.Wrapped}.Encode()
 	if err != nil {
 		return nil, err
 	}

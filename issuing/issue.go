@@ -477,7 +477,7 @@ func (s *Service) finish(ctx context.Context, l Licence, who audit.Entry) (Licen
 // these bytes is adopted.
 func (s *Service) store(ctx context.Context, l Licence, built []part) error {
 	key := DataKey{ID: l.DataKeyID, Wrapped: l.DataKey}
-	wrapped, err := s.vault.KeyObject(key, l.ID)
+	wrapped, err := s.vault.KeyObject(ctx, key, l)
 	if err != nil {
 		return err
 	}

@@ -52,8 +52,9 @@ type Vault interface {
 	Seal(ctx context.Context, key DataKey, licenceID string, nonce, plain []byte) (Object, error)
 	// Open is the way back; it fails if object or any byte is not what Seal returned.
 	Open(ctx context.Context, key DataKey, licenceID, object string, stored []byte) ([]byte, error)
-	// KeyObject is the deletable copy of the wrapped key, from which records can be rebuilt.
-	KeyObject(key DataKey, licenceID string) (Object, error)
+	// KeyObject is the deletable copy of the wrapped key, with what the records have of the licence beside its parts, sealed
+	// by that key: from both the records can be rebuilt. Same input, same bytes.
+	KeyObject(ctx context.Context, key DataKey, l Licence) (Object, error)
 }
 
 // SelfCheck verifies a part as a stranger would, right after signing and before anything is promised.

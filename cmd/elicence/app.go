@@ -25,6 +25,7 @@ type app struct {
 	json           bool
 	passphraseFile string
 	recordsURL     string           // of an installation that is made: a PostgreSQL database; "" for a file in the folder
+	reconciling    bool             // records that were put back from a copy may be opened for writing
 	shared         *keystores       // of a command of several steps; nil: each installation opens and closes its own
 	watch          *watch           // what a service measures; nil for none
 	keystores      []softkey.Option // of keystores that are made here; tests make cheaper ones
@@ -57,6 +58,7 @@ Exit codes: 0 yes, 1 no, 2 indeterminate, 3 a batch with refused lines, 64 usage
 		a.demoCommand(), a.initCommand(), a.issueCommand(), a.resumeCommand(), a.showCommand(), a.listCommand(), a.exportCommand(),
 		a.verifyCommand(), a.numberCommand(), a.keyCommand(), a.caCommand(), a.trustCommand(), a.ledgerCommand(),
 		a.jobsCommand(), a.benchCommand(), a.databaseCommand(), a.storageCommand(), a.configCommand(), a.serveCommand(),
+		a.auditCommand(), a.eraseCommand(), a.backupCommand(), a.restoreCommand(), a.reconcileCommand(),
 	)
 	root.AddCommand(a.custodyCommands()...)
 	usageErrors(root)

@@ -30,24 +30,8 @@ type auditReport struct {
 // licence's events stand in it, and that the audit trail's chain is whole. The first thing that does not fit is named.
 func (i *installation) audit(ctx context.Context) (auditReport, error) {
 	var r auditReport
-	if err := i.ledger.open(ctx); err != nil {
-		return r, err
-	}
-	// What others have kept is read before the log: a service may append meanwhile, and the log comes before its checkpoints.
-	seen, err := i.knownCheckpoints()
-	if err != nil {
-		return r, err
-	}
-	in, err := i.ledger.sequencer.Audited(ctx)
-	if err != nil {
-		return r, err
-	}
-	t, err := i.readTrust()
-	if err != nil {
-		return r, err
-	}
-	in.Trust, in.Known = ledgerTrust(t), seen
-	if r.Log, err = ledger.Audit(ctx, in); err != nil {
+	var err error
+	if r.Log, err = i.auditLog(ctx); err != nil {
 		return r, err
 	}
 	r.Entries, r.Cosigned = r.Log.Entries, r.Log.Cosigned
@@ -81,6 +65,26 @@ func (i *installation) audit(ctx context.Context) (auditReport, error) {
 	}
 	r.Clean = true
 	return r, nil
+}
+
+// auditLog replays the log and holds it against every checkpoint that anybody here has kept.
+func (i *installation) auditLog(ctx context.Context) (*ledger.AuditReport, error) {
+	if err := i.ledger.open(ctx); err != nil {
+		return nil, err
+	}
+	in, err := i.ledger.sequencer.Audited(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, err := i.readTrust()
+	if err != nil {
+		return nil, err
+	}
+	in.Trust = ledgerTrust(t)
+	if in.Known, err = i.knownCheckpoints(); err != nil {
+		return nil, err
+	}
+	return ledger.Audit(ctx, in)
 }
 
 // auditLicences holds the records against the log: an event that the records call sequenced must be the entry there. The
@@ -127,8 +131,8 @@ func (i *installation) auditLicences(ctx context.Context, known map[[32]byte]boo
 	return count, problem, err
 }
 
-// auditEntries holds the log against the records: what the log says was issued must be there. The anchors of the audit
-// trail that it meets are returned.
+// auditEntries holds the log against the records: what the log says was issued must be there, unless known is nil.
+// The anchors of the audit trail that it meets are returned.
 func (i *installation) auditEntries(ctx context.Context, size uint64, known map[[32]byte]bool) (anchors trailAnchors, problem string, err error) {
 	for from := uint64(0); from < size; from += sequenceBatch {
 		entries, err := i.db.Entries(ctx, from, min(from+sequenceBatch, size))
@@ -142,7 +146,7 @@ func (i *installation) auditEntries(ctx context.Context, size uint64, known map[
 			}
 			index, e := from+uint64(n), signed.Event
 			switch {
-			case e.Kind == contract.Issued && !known[e.Handle]:
+			case e.Kind == contract.Issued && known != nil && !known[e.Handle]:
 				return anchors, fmt.Sprintf("条目 entry %d: 记录中没有这份已签发的证照 / the records lack the licence that was issued there", index), nil
 			case e.Kind == contract.AuditAnchored && e.Actor == i.config.Registrar:
 				anchors.entries, anchors.heads = append(anchors.entries, index), append(anchors.heads, e.Anchor)
@@ -150,6 +154,12 @@ func (i *installation) auditEntries(ctx context.Context, size uint64, known map[
 		}
 	}
 	return anchors, "", nil
+}
+
+// anchorsOnLog are the heads of this installation's audit trail that the first size entries of the log have.
+func (i *installation) anchorsOnLog(ctx context.Context, size uint64) (trailAnchors, error) {
+	anchors, _, err := i.auditEntries(ctx, size, nil)
+	return anchors, err
 }
 
 // statusMisfit holds the status that the records give, and the status list publishes, to what the licence's own signed

@@ -280,7 +280,7 @@ func (b *bench) prepared(ctx context.Context) ([]string, error) {
 	if err := b.i.publishStatus(ctx); err != nil {
 		return nil, err
 	}
-	if _, err := b.i.export(ctx, nil, out, nil); err != nil {
+	if _, err := b.i.export(ctx, nil, out, "bench", nil); err != nil {
 		return nil, err
 	}
 	return filepath.Glob(filepath.Join(out, "*.pdf"))

@@ -199,6 +199,9 @@ func (c config) write(dir string) error {
 	return writeFile(filepath.Join(dir, configFile), append([]byte(head), b...), 0o644)
 }
 
+// parentOf is the folder in which a path lies, for what is written beside it first.
+func parentOf(path string) string { return filepath.Dir(filepath.Clean(path)) }
+
 // writeFile replaces a file so that a crash leaves the old or the new one, never half.
 func writeFile(path string, b []byte, mode os.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")

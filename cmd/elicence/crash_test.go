@@ -237,8 +237,8 @@ func whole(t *testing.T, data string, numbers map[string]string, agency string) 
 	if parts := stored(t, data, "objects/"); parts != 2*len(numbers) {
 		t.Errorf("%d parts are stored for %d births", parts, len(numbers))
 	}
-	if keys := stored(t, data, "keys/"); keys != len(numbers) {
-		t.Errorf("%d keys are stored for %d births", keys, len(numbers))
+	if keys := stored(t, data, "keys/"); keys != len(numbers)+1 { // and the index key
+		t.Errorf("%d keys are stored for %d births and the index", keys, len(numbers))
 	}
 	out := filepath.Join(t.TempDir(), "out")
 	var e exported

@@ -14,6 +14,7 @@ import (
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/ledger/contract"
 	"github.com/elicence/elicence/licence"
+	"github.com/elicence/elicence/storage/records"
 	"github.com/elicence/elicence/verify"
 )
 
@@ -108,7 +109,7 @@ func (a *app) rejectCommand() *cobra.Command {
 			if reason == "" {
 				return usage("--reason is needed: one of %s", strings.Join(contract.Reasons(contract.Rejected), ", "))
 			}
-			return a.steps(cmd.Context(), steps{Kind: contract.Rejected, As: as, Numbers: numbers, Part: part, Reason: reason, Note: []byte(note)})
+			return a.steps(cmd.Context(), steps{Kind: contract.Rejected, As: as, Numbers: numbers, Part: part, Reason: reason, Note: noteOf(note)})
 		},
 	}
 	c.Flags().StringVar(&as, "as", "", "ORG/PERSON who rejects")
@@ -116,6 +117,14 @@ func (a *app) rejectCommand() *cobra.Command {
 	c.Flags().StringVar(&reason, "reason", "", "reason code; it stands on the ledger")
 	c.Flags().StringVar(&note, "note", "", "words for the sender; kept encrypted, never on the ledger")
 	return c
+}
+
+// noteOf is nil for no words: an erased licence takes none.
+func noteOf(words string) []byte {
+	if words == "" {
+		return nil
+	}
+	return []byte(words)
 }
 
 // registration is what the police return about a registered child; it is sealed at rest and never on the ledger.
@@ -196,7 +205,7 @@ func (a *app) revokeCommand() *cobra.Command {
 			if reason == "" {
 				return usage("--reason is needed: one of %s", strings.Join(contract.Reasons(contract.Revoked), ", "))
 			}
-			return a.steps(cmd.Context(), steps{Kind: contract.Revoked, As: as, Numbers: numbers, Reason: reason, Note: []byte(note)})
+			return a.steps(cmd.Context(), steps{Kind: contract.Revoked, As: as, Numbers: numbers, Reason: reason, Note: noteOf(note)})
 		},
 	}
 	c.Flags().StringVar(&as, "as", "", "ORG/PERSON who revokes")
@@ -344,8 +353,12 @@ func (i *installation) step(ctx context.Context, q steps, by actor, number strin
 			return issuing.Event{}, err
 		}
 	}
+	why := q.Reason
+	if q.Kind == contract.HandedOver {
+		why = "to " + q.To
+	}
 	return i.service.Take(ctx, issuing.Move{Kind: q.Kind, Number: number, Actor: by.organisation.Code, Part: q.Part,
-		Counterparty: q.To, Reason: q.Reason, Note: q.Note, NoteName: noteName(q.Kind)}, i.whoIs(ctx, by))
+		Counterparty: q.To, Reason: q.Reason, Note: q.Note, NoteName: noteName(q.Kind)}, i.whoFor(ctx, by, why))
 }
 
 // evidence is what an archive or a police station received from elsewhere; nil: what this installation has.
@@ -400,6 +413,9 @@ func (i *installation) demandEvidenceWith(ctx context.Context, v *verify.Verifie
 	}
 	file, receipt := e.File, e.Receipt
 	if file == nil {
+		if erased(l) {
+			return fmt.Errorf("part: %w: give the file that was received with --file", records.ErrErased)
+		}
 		if file, err = i.service.Part(ctx, l, part); err != nil {
 			return err
 		}

@@ -373,7 +373,7 @@ func (d *demo) verifyExports(ctx context.Context, _ []string) error {
 	if err := d.measure("导出 export", func(item func(time.Duration)) error {
 		begun := time.Now()
 		var err error
-		answer, err = d.i.export(ctx, nil, out, func() { _ = bar.Add(1); item(time.Since(begun)); begun = time.Now() })
+		answer, err = d.i.export(ctx, nil, out, "demonstration", func() { _ = bar.Add(1); item(time.Since(begun)); begun = time.Now() })
 		return err
 	}); err != nil {
 		return err

@@ -246,6 +246,9 @@ func (d *demo) papers(ctx context.Context, l issuing.Licence) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
+	if err := d.i.db.Record(ctx, d.i.reading(ctx, actor{}, "slip", l.ID, "demonstration")); err != nil {
+		return err
+	}
 	slip, err := d.i.service.Slip(l)
 	if err != nil {
 		return err
@@ -299,7 +302,7 @@ func (d *demo) forgeries(ctx context.Context, lines []string) error {
 	for _, l := range found {
 		numbers = append(numbers, l.Number)
 	}
-	if _, err := d.i.export(ctx, nil, export, nil); err != nil { // with the changed statuses
+	if _, err := d.i.export(ctx, nil, export, "demonstration", nil); err != nil { // with the changed statuses
 		return err
 	}
 	pin, err := d.i.pin()

@@ -67,10 +67,15 @@ type remedy struct {
 // several sentinels, and what somebody can do about stands above what is merely a refusal.
 func remedies() []remedy {
 	return []remedy{
+		{[]error{errRestored}, exitUnavailable, "",
+			"先核对并修补：elicence reconcile --mend · reconcile first, which also mends what is safe: elicence reconcile --mend"},
+		{[]error{errBackup}, exitNo, "", "换一份备份 · take another backup: each folder below snapshots/ is one"},
 		{[]error{errRolledBack}, exitUnavailable, "记录比账本旧",
-			"放回最新的记录备份；没有则此账本不能继续，见 docs/operations.md · put back the newest copy of the records; without one this log cannot be continued: see “Backup and restore” in docs/operations.md"},
+			"从对象库补齐：elicence reconcile --mend，或放回最新的记录备份 · bring them up to date from the objects: elicence reconcile --mend, or put back the newest copy of the records: see “Backup and restore” in docs/operations.md"},
 		{[]error{issuing.ErrParked}, exitNo, "证照已搁置，等待人工处理",
 			"先看 elicence list --stage parked，消除原因后 elicence resume · see it with: elicence list --stage parked; when what it failed of is cured: elicence resume NUMBER --as ORG/PERSON --why TEXT"},
+		{[]error{records.ErrErased}, exitNo, "个人数据已销毁",
+			"何时、因何：elicence show 编号；已交出的文件仍可核验 · when and why: elicence show NUMBER; files that were given out verify as before"},
 		{[]error{licence.ErrConflict}, exitNo, "与已有的冲突", "查看已有的 · look at what stands with: elicence show BUSINESS-ID"},
 		{[]error{licence.ErrStockEmpty}, exitNo, "空白证件已用完",
 			"领入此类证照的编号 · allot numbers of this licence type with: elicence number allot --type TYPE"},

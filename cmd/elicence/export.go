@@ -14,6 +14,7 @@ import (
 
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/licence"
+	"github.com/elicence/elicence/storage/records"
 )
 
 // exported is what export answers.
@@ -22,11 +23,12 @@ type exported struct {
 	Licences int      `json:"licences"`
 	Files    int      `json:"files"`
 	Lagging  []string `json:"withoutReceipt,omitempty"` // numbers whose event the ledger has not sequenced yet
+	Erased   []string `json:"erased,omitempty"`         // numbers whose parts nobody can read any more
 }
 
 func (a *app) exportCommand() *cobra.Command {
 	var all bool
-	var out string
+	var out, why string
 	c := &cobra.Command{
 		Use:   "export [--all | NUMBER…] --out DIR",
 		Short: "导出 · the parts, their receipt, trust.json and status.json, for anybody to verify without us",
@@ -45,7 +47,7 @@ func (a *app) exportCommand() *cobra.Command {
 			}
 			defer i.close()
 			bar := a.progress(len(numbers), "导出 exporting")
-			answer, err := i.export(cmd.Context(), numbers, out, func() { _ = bar.Add(1) })
+			answer, err := i.export(cmd.Context(), numbers, out, why, func() { _ = bar.Add(1) })
 			_ = bar.Finish()
 			if err != nil {
 				return err
@@ -55,17 +57,21 @@ func (a *app) exportCommand() *cobra.Command {
 				for _, n := range answer.Lagging {
 					fmt.Fprintf(w, "! %s: 尚无回执 / no receipt yet, the ledger has not sequenced it\n", n)
 				}
+				for _, n := range answer.Erased {
+					fmt.Fprintf(w, "! %s: 个人数据已销毁，没有文件 / erased, there is nothing to export\n", n)
+				}
 			})
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "every issued licence")
+	c.Flags().StringVar(&why, "why", "export to a folder", "why, for the audit trail")
 	c.Flags().StringVar(&out, "out", "", "folder to write to; made if it is not there")
 	return c
 }
 
 // export writes the named licences, all when none is named. Exporting reads personal data, so each licence is audited
 // before its files are written.
-func (i *installation) export(ctx context.Context, numbers []string, out string, done func()) (exported, error) {
+func (i *installation) export(ctx context.Context, numbers []string, out, why string, done func()) (exported, error) {
 	answer := exported{Dir: out}
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return answer, fmt.Errorf("export: %w", err)
@@ -88,7 +94,7 @@ func (i *installation) export(ctx context.Context, numbers []string, out string,
 		go func() {
 			defer workers.Done()
 			for l := range jobs {
-				files, lagging, err := i.exportOne(ctx, l, out)
+				files, lagging, err := i.exportOne(ctx, l, out, why)
 				mu.Lock()
 				answer.Files += files
 				if err != nil && first == nil {
@@ -107,9 +113,17 @@ func (i *installation) export(ctx context.Context, numbers []string, out string,
 			}
 		}()
 	}
-	err := i.each(ctx, numbers, func(l issuing.Licence) { jobs <- l })
+	var gone []string // of all; one that was asked for by name is refused
+	err := i.each(ctx, numbers, func(l issuing.Licence) {
+		if erased(l) && len(numbers) == 0 {
+			gone = append(gone, l.Number)
+			return
+		}
+		jobs <- l
+	})
 	close(jobs)
 	workers.Wait()
+	answer.Erased = gone
 	return answer, errors.Join(err, first)
 }
 
@@ -141,8 +155,11 @@ func (i *installation) each(ctx context.Context, numbers []string, visit func(is
 	}
 }
 
-func (i *installation) exportOne(ctx context.Context, l issuing.Licence, out string) (files int, lagging bool, err error) {
-	if err := i.db.Record(ctx, i.reading(ctx, actor{}, "export", l.ID, "export to a folder")); err != nil {
+func (i *installation) exportOne(ctx context.Context, l issuing.Licence, out, why string) (files int, lagging bool, err error) {
+	if erased(l) {
+		return 0, false, fmt.Errorf("%s: %w", l.Number, records.ErrErased)
+	}
+	if err := i.db.Record(ctx, i.reading(ctx, actor{}, "export", l.ID, why)); err != nil {
 		return 0, false, fmt.Errorf("the read could not be recorded, so nothing is exported: %w", err)
 	}
 	for _, p := range l.Signatures.Parts {

@@ -83,37 +83,14 @@ func demonstrationConfig(s scheme) config {
 // initialise makes the whole installation in a folder beside the wanted one and renames it when it is complete: a
 // killed init leaves no half installation. Changes are made to the configuration of a demonstration.
 func (a *app) initialise(ctx context.Context, s scheme, changes ...func(*config)) error {
-	if _, err := os.Stat(filepath.Join(a.data, configFile)); err == nil {
-		return &failure{code: exitNo, cause: fmt.Errorf("%s: there is an installation already", a.data), do: "choose another folder with --data"}
-	}
-	if entries, err := os.ReadDir(a.data); err == nil && len(entries) > 0 {
-		return &failure{code: exitNo, cause: fmt.Errorf("%s: the folder is not empty", a.data), do: "choose an empty or new folder with --data"}
-	}
-	target := a.data
-	parent := filepath.Dir(filepath.Clean(target))
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return fmt.Errorf("make the data folder: %w", err)
-	}
-	building, err := os.MkdirTemp(parent, ".elicence-init-*")
-	if err != nil {
-		return fmt.Errorf("make the data folder: %w", err)
-	}
-	defer os.RemoveAll(building)
-	b := *a
-	b.data = building
-	if err := b.build(ctx, s, changes); err != nil {
+	if err := emptyOrNew(a.data); err != nil {
 		return err
 	}
-	if err := os.Chmod(building, 0o755); err != nil {
-		return err
-	}
-	if err := os.Remove(target); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := os.Rename(building, target); err != nil {
-		return fmt.Errorf("put the data folder in place: %w", err)
-	}
-	return nil
+	return a.inPlace(a.data, ".elicence-init-*", func(building string) error {
+		b := *a
+		b.data = building
+		return b.build(ctx, s, changes)
+	})
 }
 
 func (a *app) build(ctx context.Context, s scheme, changes []func(*config)) error {
@@ -181,6 +158,9 @@ func (a *app) build(ctx context.Context, s scheme, changes []func(*config)) erro
 	if err := i.publishStatus(ctx); err != nil {
 		return err
 	}
+	if err := i.keep(ctx); err != nil {
+		return err
+	}
 	return c.write(a.data)
 }
 
@@ -205,7 +185,7 @@ func (i *installation) buildAuthority(ctx context.Context) (err error) {
 	if store, err = i.keyring.create(ctx, storageName); err != nil {
 		return err
 	}
-	if err := store.Generate(wrappingLabel, purpose.DataWrapping, i.app.now(), rand.Reader); err != nil {
+	if err := store.Generate(wrappingLabel(1), purpose.DataWrapping, i.app.now(), rand.Reader); err != nil {
 		return err
 	}
 	return store.Save()

@@ -29,18 +29,19 @@ import (
 
 // installation is one data folder, opened and wired. It is the only place that knows which driver stands behind a port.
 type installation struct {
-	app     *app
-	dir     string
-	config  config
-	zone    *time.Location
-	keyring *keyring
-	chain   *authority
-	db      *records.DB
-	objects objectStore
-	vault   *vault
-	types   *lazyTypes
-	service *issuing.Service
-	ledger  *log
+	app      *app
+	dir      string
+	config   config
+	zone     *time.Location
+	keyring  *keyring
+	chain    *authority
+	db       *records.DB
+	objects  objectStore
+	wrapping *wrapping
+	vault    *vault
+	types    *lazyTypes
+	service  *issuing.Service
+	ledger   *log
 
 	unasked atomic.Bool // deliveries at a command's end: nobody is asked for another organisation's passphrase
 
@@ -79,7 +80,11 @@ func (a *app) open(ctx context.Context, readOnly bool) (*installation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := i.openStores(ctx, readOnly); err != nil {
+	err = i.openStores(ctx, readOnly)
+	if err == nil && !readOnly {
+		err = i.mayWrite(ctx)
+	}
+	if err != nil {
 		i.close()
 		return nil, err
 	}
@@ -119,13 +124,10 @@ func (i *installation) findTypes() {
 
 // openStores opens records and objects and wires the service.
 func (i *installation) openStores(ctx context.Context, readOnly bool) (err error) {
-	store, err := i.keyring.keystore(ctx, storageName)
-	if err != nil {
+	if i.wrapping, err = openWrapping(ctx, i.keyring); err != nil {
 		return err
 	}
-	if i.vault, err = newVault(store); err != nil {
-		return err
-	}
+	i.vault = &vault{wrapper: i.wrapping}
 	if i.db, err = i.openRecords(ctx, records.Options{ReadOnly: readOnly, KEK: i.vault.wrapper}); err != nil {
 		return err
 	}
@@ -139,7 +141,7 @@ func (i *installation) openStores(ctx context.Context, readOnly bool) (err error
 		profile = cms.GMT0010
 	}
 	i.service, err = issuing.New(i.watch.around(issuing.Needs{
-		Records: i.db, Objects: parts{i.objects}, Keys: i.keyring, Vault: i.vault, Renderer: i.types, SelfCheck: i.selfCheck,
+		Records: i.db, Objects: i.parts(), Keys: i.keyring, Vault: i.vault, Renderer: i.types, SelfCheck: i.selfCheck,
 		Directory: i.db, Now: i.app.now,
 	}), issuing.Config{
 		Specimen: i.config.Demonstration, Profile: profile, StatusSpace: i.config.Status.Space, Zone: i.zone,
@@ -148,6 +150,9 @@ func (i *installation) openStores(ctx context.Context, readOnly bool) (err error
 	})
 	return err
 }
+
+// parts are the objects as issuing sees them.
+func (i *installation) parts() parts { return parts{i.objects, i.wrapping} }
 
 func (i *installation) path(p string) string {
 	if filepath.IsAbs(p) {

@@ -41,8 +41,9 @@ type keyring struct {
 // keystores are the files that this process has opened, by organisation. The demo shares them between its steps, so that
 // it pays for each opening once.
 type keystores struct {
-	mu   sync.Mutex
-	open map[string]*opening
+	mu      sync.Mutex
+	open    map[string]*opening
+	earlier []*softkey.Keystore // opened again since: keys taken from them may be in use
 }
 
 func newKeystores() *keystores { return &keystores{open: map[string]*opening{}} }
@@ -64,10 +65,22 @@ func (k *keystores) put(organisation string, store *softkey.Keystore) {
 	k.mu.Unlock()
 }
 
+// replace puts a keystore that was opened anew in the place of an earlier opening, which stays usable.
+func (k *keystores) replace(organisation string, earlier, store *softkey.Keystore) {
+	k.put(organisation, store)
+	k.mu.Lock()
+	k.earlier = append(k.earlier, earlier)
+	k.mu.Unlock()
+}
+
 // close wipes them.
 func (k *keystores) close() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	for _, store := range k.earlier {
+		store.Close()
+	}
+	k.earlier = nil
 	for _, o := range k.open {
 		if o.store != nil {
 			o.store.Close()
@@ -145,6 +158,26 @@ func (k *keyring) keystore(ctx context.Context, organisation string) (*softkey.K
 		k.tidy()
 	}
 	return store, nil
+}
+
+// reopened is the organisation's keystore as its file is now: opened again if another program wrote it since.
+func (k *keyring) reopened(ctx context.Context, organisation string) (store *softkey.Keystore, again bool, err error) {
+	if store, err = k.keystore(ctx, organisation); err != nil {
+		return nil, false, err
+	}
+	if changed, err := store.Changed(); err != nil || !changed {
+		return store, false, err
+	}
+	secret, err := k.passphrase(ctx, organisation)
+	if err != nil {
+		return nil, false, err
+	}
+	fresh, err := softkey.Open(ctx, k.keystorePath(organisation), secret)
+	if err != nil {
+		return nil, false, fmt.Errorf("keystore of %s: %w", organisation, err)
+	}
+	k.opened.replace(organisation, store, fresh)
+	return fresh, true, nil
 }
 
 func (k *keyring) keystorePath(organisation string) string {

@@ -31,7 +31,7 @@ type keyView struct {
 }
 
 func (a *app) keyCommand() *cobra.Command {
-	c := &cobra.Command{Use: "key", Short: "密钥 · signing keys of the organisations: list, generate, retire, disable",
+	c := &cobra.Command{Use: "key", Short: "密钥 · signing keys of the organisations, and the key around all data keys: list, generate, retire, disable, rotate-data",
 		Example: "  elicence key list"}
 	var organisation string
 	list := &cobra.Command{
@@ -60,7 +60,7 @@ func (a *app) keyCommand() *cobra.Command {
 		},
 	}
 	list.Flags().StringVar(&organisation, "organisation", "", "one organisation only")
-	c.AddCommand(list, a.keyGenerate(), a.keyState("retire"), a.keyState("disable"))
+	c.AddCommand(list, a.keyGenerate(), a.keyState("retire"), a.keyState("disable"), a.keyRotateData())
 	return c
 }
 

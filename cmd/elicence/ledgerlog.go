@@ -168,7 +168,11 @@ func (g *log) catchUpNow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// A head that cannot be anchored now is anchored later: no step and no receipt waits for it.
+	// What the log vouches for must come back with the objects: they have it first. What cannot be put or anchored now is put
+	// and anchored later: no step and no receipt waits for it.
+	if err := g.i.keep(ctx); err != nil {
+		g.i.notice(ctx, "elicence: 对象库中的副本落后 / the copy among the objects lags behind: %v", err)
+	}
 	if err := g.anchorTrail(ctx, head); err != nil {
 		g.i.notice(ctx, "elicence: 审计记录未锚定 / the audit trail is not anchored: %v", err)
 	}
@@ -228,6 +232,10 @@ func (g *log) cosign(ctx context.Context) error {
 func (g *log) cosignBy(ctx context.Context, codes []string) (size uint64, err error) {
 	note, err := g.sequencer.Checkpoint(ctx)
 	if err != nil || note == nil {
+		return 0, err
+	}
+	// What a cosigner vouches for must be there for whoever comes back without these records.
+	if err := g.sequencer.PublishTiles(ctx, note); err != nil {
 		return 0, err
 	}
 	for _, code := range codes {

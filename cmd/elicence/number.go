@@ -211,7 +211,14 @@ func stockOperation(name string, step func(ctx context.Context, i *installation,
 		if err != nil {
 			return nothing{}, err
 		}
-		return nothing{}, step(ctx, i, by, q)
+		if err := step(ctx, i, by, q); err != nil {
+			return nothing{}, err
+		}
+		// It stands; what could not be put among the objects now is put there by the next writing command.
+		if err := i.keep(ctx); err != nil {
+			i.notice(ctx, "elicence: 对象库中的副本落后 / the copy among the objects lags behind: %v", err)
+		}
+		return nothing{}, nil
 	}}
 }
 
@@ -226,13 +233,14 @@ func allotting() operation[stockStep, nothing] {
 		if q.Count < 1 {
 			return usage("--count is at least 1")
 		}
-		return i.db.Allot(ctx, issuing.Pile{Issuer: q.To, Type: q.Type}, q.Number, q.Count, i.app.now(), i.whoIs(ctx, by))
+		return i.db.Allot(ctx, issuing.Pile{Issuer: q.To, Type: q.Type}, q.Number, q.Count, i.app.now(),
+			i.reading(ctx, by, "allot", "", fmt.Sprintf("%s: %d × %s", q.To, q.Count, q.Number)))
 	}, access.Supervisor)
 }
 
 func binding() operation[stockStep, nothing] {
 	return stockOperation("number-bind", func(ctx context.Context, i *installation, by actor, q stockStep) error {
-		return i.db.Bind(ctx, issuing.Pile{Issuer: by.organisation.Code, Type: q.Type}, q.Number, q.Business, i.app.now(), i.whoIs(ctx, by))
+		return i.db.Bind(ctx, issuing.Pile{Issuer: by.organisation.Code, Type: q.Type}, q.Number, q.Business, i.app.now(), i.reading(ctx, by, "bind", "", q.Number))
 	}, access.Clerk)
 }
 
@@ -241,7 +249,7 @@ func spoiling() operation[stockStep, nothing] {
 		if _, err := licence.SpoilReason(q.Reason); err != nil {
 			return usage("%w", err)
 		}
-		return i.db.Spoil(ctx, by.organisation.Code, q.Number, q.Reason, i.app.now(), i.whoIs(ctx, by))
+		return i.db.Spoil(ctx, by.organisation.Code, q.Number, q.Reason, i.app.now(), i.reading(ctx, by, "spoil", "", q.Number+": "+q.Reason))
 	}, access.StockKeeper, access.Clerk)
 }
 

@@ -24,6 +24,8 @@ type objectStore interface {
 	Put(ctx context.Context, key string, b []byte) error
 	PutObject(ctx context.Context, o objects.Object) error
 	Get(ctx context.Context, key string) ([]byte, error)
+	Stat(ctx context.Context, key string) (objects.Info, error)
+	Delete(ctx context.Context, key string) error
 	List(ctx context.Context, prefix string, each func(objects.Info) error) error
 	Close() error
 }

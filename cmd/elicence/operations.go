@@ -33,6 +33,7 @@ func operations(of func() *installation) []api.Operation {
 		offer(of, resuming()),
 		offer(of, reissuing()),
 		offer(of, stepping()),
+		offer(of, erasing()), offer(of, rotating()),
 		offer(of, movingJobs()), offer(of, runningJobs()),
 		offer(of, allotting()), offer(of, binding()), offer(of, spoiling()),
 		offer(of, cosigning()),

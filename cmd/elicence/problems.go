@@ -35,6 +35,9 @@ type named struct {
 // the other end of the socket, too: remedies and exit codes are found there by errors.Is as they are here.
 func codes() []named {
 	return []named{
+		{"restored", errRestored, http.StatusServiceUnavailable},
+		{"backup", errBackup, http.StatusConflict},
+		{"erased", records.ErrErased, http.StatusGone},
 		{"rolled-back", errRolledBack, http.StatusServiceUnavailable},
 		{"parked", issuing.ErrParked, http.StatusConflict},
 		{"conflict", licence.ErrConflict, http.StatusConflict},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/licence"
+	"github.com/elicence/elicence/storage/records"
 )
 
 // reissueCommand is exchange or replace: a new licence whose issue ends the old one, in one transaction.
@@ -143,6 +144,9 @@ func (i *installation) reissueRequest(ctx context.Context, number string, patch 
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", number, err)
 	}
+	if erased(old) {
+		return nil, fmt.Errorf("%s: %w", number, records.ErrErased)
+	}
 	if err := i.db.Record(ctx, i.reading(ctx, actor{}, "reissue", old.ID, "content of the licence to be replaced")); err != nil {
 		return nil, err
 	}
@@ -201,6 +205,12 @@ func (i *installation) replaced(ctx context.Context, number, businessID string) 
 	}
 	if old.Stage != issuing.StageIssued {
 		return nil, false, fmt.Errorf("/replaces: %w: it is not issued yet", licence.ErrState)
+	}
+	if erased(old) {
+		return nil, false, fmt.Errorf("/replaces: %w", records.ErrErased)
+	}
+	if err := i.db.Record(ctx, i.reading(ctx, actor{}, "compare", old.ID, "with the request that is to replace it")); err != nil {
+		return nil, false, err
 	}
 	recorded, err := licence.Open(old.Request)
 	if err != nil {

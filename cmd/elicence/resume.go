@@ -10,6 +10,7 @@ import (
 	"github.com/elicence/elicence/access"
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/licence"
+	"github.com/elicence/elicence/storage/records"
 )
 
 func (a *app) resumeCommand() *cobra.Command {
@@ -75,6 +76,9 @@ func (i *installation) resume(ctx context.Context, number string, by actor, why 
 	}
 	if l.Issuer != by.organisation.Code {
 		return l, fmt.Errorf("%w: licence %s is another organisation's: its issuer takes it up", licence.ErrState, number)
+	}
+	if erased(l) {
+		return l, fmt.Errorf("%s: %w", number, records.ErrErased)
 	}
 	if err := i.guardLog(ctx); err != nil {
 		return l, err

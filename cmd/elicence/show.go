@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,14 @@ type licenceView struct {
 	Parts      []partView     `json:"parts"`
 	Events     []eventView    `json:"events"`
 	Warnings   []string       `json:"warnings,omitempty"`
+	Erased     *erasedView    `json:"erased,omitempty"`
 	Fields     map[string]any `json:"fields,omitempty"`
+}
+
+// erasedView says when and why the personal data of a licence were destroyed.
+type erasedView struct {
+	At     time.Time `json:"at,omitzero"`
+	Reason string    `json:"reason,omitempty"`
 }
 
 type partView struct {
@@ -73,7 +81,7 @@ func (a *app) showCommand() *cobra.Command {
 				return err
 			}
 			defer i.close()
-			found, err := i.find(cmd.Context(), args[0])
+			found, err := i.find(cmd.Context(), args[0], why)
 			if err != nil {
 				return err
 			}
@@ -96,12 +104,12 @@ func (a *app) showCommand() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&fields, "fields", false, "show the personal fields too; the read is recorded in the audit trail")
-	c.Flags().StringVar(&why, "why", "", "why the personal fields are read, for the audit trail")
+	c.Flags().StringVar(&why, "why", "", "why the personal fields are read, or why it is searched for, for the audit trail")
 	return c
 }
 
 // find looks a word up in every way that the type allows. A search by a personal value is a read of personal data.
-func (i *installation) find(ctx context.Context, what string) ([]issuing.Licence, error) {
+func (i *installation) find(ctx context.Context, what, why string) ([]issuing.Licence, error) {
 	for _, by := range []func(context.Context, string) (issuing.Licence, error){i.db.ByNumber, i.db.ByIdentifier} {
 		l, err := by(ctx, what)
 		if err == nil {
@@ -115,7 +123,7 @@ func (i *installation) find(ctx context.Context, what string) ([]issuing.Licence
 	if err != nil || len(found) > 0 {
 		return found, err
 	}
-	if err := i.db.Record(ctx, i.reading(ctx, actor{}, "search", "", "search by a personal value")); err != nil {
+	if err := i.db.Record(ctx, i.reading(ctx, actor{}, "search", "", cmp.Or(why, "search by a personal value"))); err != nil {
 		return nil, err
 	}
 	seen := map[string]bool{}
@@ -136,6 +144,9 @@ func (i *installation) find(ctx context.Context, what string) ([]issuing.Licence
 			for _, l := range hits {
 				if !seen[l.ID] {
 					seen[l.ID] = true
+					if err := i.db.Record(ctx, i.reading(ctx, actor{}, "found", l.ID, why, f.Name)); err != nil {
+						return nil, err
+					}
 					found = append(found, l)
 				}
 			}
@@ -158,6 +169,13 @@ func (i *installation) reading(ctx context.Context, by actor, what, licenceID, w
 func (i *installation) whoIs(ctx context.Context, by actor) audit.Entry {
 	e := i.who(ctx, by.person)
 	e.Organisation = by.organisation.Code
+	return e
+}
+
+// whoFor is whoIs with the reason of the step.
+func (i *installation) whoFor(ctx context.Context, by actor, why string) audit.Entry {
+	e := i.whoIs(ctx, by)
+	e.Why = why
 	return e
 }
 
@@ -190,7 +208,17 @@ func (i *installation) view(ctx context.Context, l issuing.Licence, fields bool,
 		}
 		v.Parts = append(v.Parts, pv)
 	}
-	if !fields {
+	if erased(l) {
+		e, _, err := i.db.ErasureOf(ctx, l.DataKeyID)
+		if err != nil {
+			return v, err
+		}
+		v.Erased = &erasedView{Reason: e.Reason}
+		if !e.At.IsZero() {
+			v.Erased.At = e.At.In(i.zone)
+		}
+	}
+	if !fields || v.Erased != nil {
 		return v, nil
 	}
 	typ, err := i.types.Type(l.Type)
@@ -250,6 +278,9 @@ func printLicence(w io.Writer, v licenceView) {
 	row("签发机构", "issuer", v.IssuerName+" "+v.Issuer)
 	row("状态", "status", v.Stage+", "+v.Status)
 	row("搁置原因", "parked for", v.ParkReason)
+	if v.Erased != nil {
+		row("个人数据", "personal data", "已销毁 erased "+v.Erased.At.Format("2006-01-02 15:04:05")+" "+v.Erased.Reason)
+	}
 	row("替换", "replaces", v.Replaces)
 	row("被替换", "replaced by", v.ReplacedBy)
 	row("签名时间", "signing time", v.SigningAt.Format("2006-01-02 15:04:05 -07:00"))
@@ -321,18 +352,22 @@ func (a *app) listCommand() *cobra.Command {
 				Stage      string    `json:"stage"`
 				ParkReason string    `json:"parkReason,omitempty"`
 				Status     string    `json:"status"`
+				Erased     bool      `json:"erased,omitempty"`
 				Issuer     string    `json:"issuer"`
 				IssuerName string    `json:"issuerName"`
 				At         time.Time `json:"signingTime"`
 			}
 			rows := []row{}
 			for _, l := range found {
-				rows = append(rows, row{l.Number, l.BusinessID, l.Kind, l.Stage.String(), l.ParkReason, legalStatus(l), l.Issuer, l.IssuerName, l.SigningTime.In(i.zone)})
+				rows = append(rows, row{l.Number, l.BusinessID, l.Kind, l.Stage.String(), l.ParkReason, legalStatus(l), erased(l), l.Issuer, l.IssuerName, l.SigningTime.In(i.zone)})
 			}
 			return a.tell(rows, func(w io.Writer) {
 				t := tabwriter.NewWriter(w, 2, 4, 2, ' ', 0)
 				fmt.Fprintln(t, "编号 number\t业务号 business id\t类别 kind\t进度 stage\t状态 status\t签名时间 signed\t机构 issuer")
 				for _, r := range rows {
+					if r.Erased {
+						r.Status += "，已销毁 erased"
+					}
 					fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Number, r.BusinessID, r.Kind, r.Stage, r.Status, r.At.Format("2006-01-02 15:04"), r.IssuerName)
 				}
 				t.Flush()

@@ -20,10 +20,12 @@ import (
 	"os"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/emmansun/gmsm/sm2"
+	"github.com/emmansun/gmsm/sm3"
 	"golang.org/x/crypto/scrypt"
 
 	"github.com/elicence/elicence/signer/purpose"
@@ -339,6 +341,39 @@ func (k *Keystore) Retire(label string) error { return k.setState(label, Retired
 
 // Disable ends every use of a key; Save makes it last. There is no way back. ErrNoKey.
 func (k *Keystore) Disable(label string) error { return k.setState(label, Disabled) }
+
+// Destroy takes a wrapping key that is not active out of the keystore and wipes it; after Save the file holds it no more.
+// What it wrapped, and is wrapped by no other key, can never be read again. ErrNoKey; ErrPurpose for a signing key, which
+// is disabled and kept; ErrState for an active one.
+func (k *Keystore) Destroy(label string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e := k.find(label)
+	switch {
+	case k.closed:
+		return fmt.Errorf("%w: the keystore is closed", ErrState)
+	case e == nil:
+		return fmt.Errorf("%w: %q", ErrNoKey, label)
+	case e.Purpose != purpose.DataWrapping:
+		return fmt.Errorf("%w: %q signs", ErrPurpose, label)
+	case e.State == Active:
+		return fmt.Errorf("%w: %q is active: retire it first", ErrState, label)
+	}
+	e.wipe()
+	k.keys = slices.DeleteFunc(k.keys, func(other *entry) bool { return other == e })
+	return nil
+}
+
+// Changed reports whether another program wrote the file since it was opened or saved here.
+func (k *Keystore) Changed() (bool, error) {
+	b, err := readFile(k.path)
+	if err != nil {
+		return false, err
+	}
+	k.saving.Lock()
+	defer k.saving.Unlock()
+	return sm3.Sum(b) != k.saved, nil
+}
 
 func (k *Keystore) setState(label string, s State) error {
 	k.mu.Lock()

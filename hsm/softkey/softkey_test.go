@@ -396,3 +396,66 @@ func BenchmarkOpen(b *testing.B) {
 		k.Close()
 	}
 }
+
+// A wrapping key that was destroyed is out of the file; signing keys and active ones cannot be destroyed. A second
+// process sees that the file is another one.
+func TestDestroy(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "k.keystore")
+	store, err := softkey.Create(path, []byte("secret"), rand.Reader, softkey.WithTestCost(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	for label, p := range map[string]purpose.Purpose{"w-1": purpose.DataWrapping, "w-2": purpose.DataWrapping, "s-1": purpose.Events} {
+		if err := store.Generate(label, p, time.Now(), rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Save(); err != nil {
+		t.Fatal(err)
+	}
+	beside, err := softkey.Open(t.Context(), path, []byte("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer beside.Close()
+	old, err := store.Wrapper("w-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrapped, err := old.Wrap(t.Context(), []byte("data key"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for label, want := range map[string]error{"w-1": softkey.ErrState, "s-1": softkey.ErrPurpose, "w-9": softkey.ErrNoKey} {
+		if err := store.Destroy(label); !errors.Is(err, want) {
+			t.Errorf("destroy %s: %v, want %v", label, err, want)
+		}
+	}
+	if err := errors.Join(store.Retire("w-1"), store.Destroy("w-1"), store.Save()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := old.Unwrap(t.Context(), wrapped, nil); err == nil {
+		t.Error("a destroyed key unwraps in the process that destroyed it")
+	}
+	for s, want := range map[*softkey.Keystore]bool{beside: true, store: false} {
+		if changed, err := s.Changed(); changed != want || err != nil {
+			t.Errorf("changed: %v, %v, want %v", changed, err, want)
+		}
+	}
+	infos, err := softkey.Describe(path)
+	if err != nil || len(infos) != 2 {
+		t.Fatalf("%d keys left, %v", len(infos), err)
+	}
+	again, err := softkey.Open(t.Context(), path, []byte("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if _, err := again.Wrapper("w-1"); !errors.Is(err, softkey.ErrNoKey) {
+		t.Errorf("the destroyed key: %v", err)
+	}
+	if _, err := again.Wrapper("w-2"); err != nil {
+		t.Error(err)
+	}
+}

@@ -399,6 +399,83 @@ func (s *Sequencer) Publish(ctx context.Context, note []byte) error {
 	return nil
 }
 
+// PublishTiles writes the tiles that the checkpoint's tree has, before anybody is asked to cosign it: what a cosigner has
+// seen can then always be made again from tiles. ErrNote as for Publish.
+func (s *Sequencer) PublishTiles(ctx context.Context, note []byte) error {
+	n, err := ledger.ParseNote(note)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNote, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	head, err := s.head(ctx)
+	if err != nil {
+		return err
+	}
+	size := n.Checkpoint.Size
+	if n.Checkpoint.Origin != s.origin || size > head.Size {
+		return fmt.Errorf("%w: %s, size %d", ErrNote, n.Checkpoint.Origin, size)
+	}
+	last, err := s.lastSigned(ctx)
+	if err != nil {
+		return err
+	}
+	var published uint64
+	if last != nil {
+		published = last.Checkpoint.Size
+	}
+	if size <= published {
+		return nil
+	}
+	return s.tree.publish(ctx, published, size)
+}
+
+// Republish writes again every tile and bundle of the last published checkpoint that is missing: it reads the whole log.
+// What is there stays as it is.
+func (s *Sequencer) Republish(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := s.head(ctx); err != nil {
+		return err
+	}
+	last, err := s.lastSigned(ctx)
+	if err != nil || last == nil {
+		return err
+	}
+	s.tree.onlyEntries()
+	return s.tree.publish(ctx, 0, last.Checkpoint.Size)
+}
+
+// MissingTiles returns the paths of tiles and bundles that the last published checkpoint's tree has and that cannot be read.
+func (s *Sequencer) MissingTiles(ctx context.Context) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last, err := s.lastSigned(ctx)
+	if err != nil || last == nil {
+		return nil, err
+	}
+	size := last.Checkpoint.Size
+	var missing []string
+	for level := 0; size>>(8*level) > 0; level++ {
+		for index := uint64(0); ; index++ {
+			width := widthOf(tileID{level, index}, size)
+			if width == 0 {
+				break
+			}
+			paths := []string{ledger.TilePath(level, index, width)}
+			if level == 0 {
+				paths = append(paths, ledger.EntriesPath(index, width))
+			}
+			for _, p := range paths {
+				if _, err := s.tiles.Get(ctx, p); err != nil {
+					missing = append(missing, p)
+				}
+			}
+		}
+	}
+	return missing, nil
+}
+
 // checkpointPath is unique for each set of signatures: what was published is never overwritten.
 func checkpointPath(size uint64, note []byte) string {
 	h := contract.Hash(note)

@@ -50,8 +50,16 @@ func OpenColumn(k *DataKey, p Place, sealed []byte) ([]byte, error) {
 // other, and without the key nobody can test a guess. It is immutable and safe for concurrent use.
 type Index struct{ raw [KeySize]byte }
 
-// indexKeyID is the id under which an index key is wrapped.
-const indexKeyID = "index"
+// IndexKeyID is the id under which an index key is wrapped, and the name of its keys/ object.
+const IndexKeyID = "index"
+
+// DataKey makes the key that encrypts what belongs to no single licence, one for each purpose: HMAC-SM3 of the purpose under
+// the index key. Whoever has the index key has these, too.
+func (x *Index) DataKey(purpose string) (*DataKey, error) {
+	m := hmac.New(sm3.New, x.raw[:])
+	m.Write(joined("elicence/derived-key/1", purpose))
+	return dataKey(m.Sum(nil)[:KeySize])
+}
 
 // NewIndex makes a random index key and returns it with its wrapped form, which is to be kept.
 func NewIndex(ctx context.Context, kek KEK, random io.Reader) (*Index, []byte, error) {
@@ -59,7 +67,7 @@ func NewIndex(ctx context.Context, kek KEK, random io.Reader) (*Index, []byte, e
 	if err != nil {
 		return nil, nil, err
 	}
-	wrapped, err := WrapKey(ctx, kek, indexKeyID, k)
+	wrapped, err := WrapKey(ctx, kek, IndexKeyID, k)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -68,7 +76,7 @@ func NewIndex(ctx context.Context, kek KEK, random io.Reader) (*Index, []byte, e
 
 // OpenIndex unwraps an index key.
 func OpenIndex(ctx context.Context, kek KEK, wrapped []byte) (*Index, error) {
-	k, err := UnwrapKey(ctx, kek, indexKeyID, wrapped)
+	k, err := UnwrapKey(ctx, kek, IndexKeyID, wrapped)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +85,7 @@ func OpenIndex(ctx context.Context, kek KEK, wrapped []byte) (*Index, error) {
 
 // RewrapIndex moves a wrapped index key to another key-encryption key; all tags stay as they are.
 func RewrapIndex(ctx context.Context, from, to KEK, wrapped []byte) ([]byte, error) {
-	return Rewrap(ctx, from, to, indexKeyID, wrapped)
+	return Rewrap(ctx, from, to, IndexKeyID, wrapped)
 }
 
 // Tag is HMAC-SM3 of value under the column's own key, which is HMAC-SM3 of the column's name under the index key.

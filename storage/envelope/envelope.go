@@ -8,6 +8,7 @@ package envelope
 import (
 	"context"
 	"crypto/cipher"
+	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -102,6 +103,19 @@ func Rewrap(ctx context.Context, from, to KEK, id string, wrapped []byte) ([]byt
 		return nil, err
 	}
 	return WrapKey(ctx, to, id, k)
+}
+
+// SameKey reports whether two wrappings of one id hold the same data key. Errors of the key-encryption key; ErrOpen.
+func SameKey(ctx context.Context, kek KEK, id string, a, b []byte) (bool, error) {
+	x, err := UnwrapKey(ctx, kek, id, a)
+	if err != nil {
+		return false, err
+	}
+	y, err := UnwrapKey(ctx, kek, id, b)
+	if err != nil {
+		return false, err
+	}
+	return subtle.ConstantTimeCompare(x.raw[:], y.raw[:]) == 1, nil
 }
 
 func keyData(id string) []byte { return joined("elicence/data-key/1", id) }

@@ -295,7 +295,9 @@ func seeds() [][]byte {
 	k, _ := NewDataKey(fixed(1))
 	object, _ := SealObject(k, Header{KeyID: "00ff-1", Nonce: [12]byte{1}}, []byte("part"))
 	record, _ := KeyRecord{KeyID: "k1", Wrapped: make([]byte, 44)}.Encode()
-	return [][]byte{object, record, object[:40], record[:7], []byte("ELCO\x01\xff"), []byte("ELCK\x02"), nil}
+	sealed, _ := SealRecord(k, "k1", []byte("record"))
+	second, _ := KeyRecord{KeyID: "k1", Wrapped: make([]byte, 44), Sealed: sealed}.Encode()
+	return [][]byte{object, record, second, second[:50], object[:40], record[:7], []byte("ELCO\x01\xff"), []byte("ELCK\x02"), nil}
 }
 
 // FuzzHeader: what parses re-encodes to the same bytes, and only whole objects open.
@@ -342,13 +344,91 @@ func FuzzKeyRecord(f *testing.F) {
 	})
 }
 
+// TestRecordBesideAKey: the same content gives the same bytes, opens at its name only, and no byte of it is free.
+func TestRecordBesideAKey(t *testing.T) {
+	k := must[*DataKey](t)(NewDataKey(rand.Reader))
+	plain := []byte(`{"number":"X000000001"}`)
+	sealed := must[[]byte](t)(SealRecord(k, "k1", plain))
+	if again := must[[]byte](t)(SealRecord(k, "k1", plain)); !bytes.Equal(again, sealed) {
+		t.Error("the same record was sealed to other bytes: a create-only store could not adopt it")
+	}
+	other := must[[]byte](t)(SealRecord(k, "k1", []byte(`{"number":"X000000002"}`)))
+	if bytes.Equal(other[1:1+NonceSize], sealed[1:1+NonceSize]) {
+		t.Error("one nonce serves two contents")
+	}
+	if got := must[[]byte](t)(OpenRecord(k, "k1", sealed)); !bytes.Equal(got, plain) {
+		t.Errorf("%q", got)
+	}
+	if _, err := OpenRecord(k, "k2", sealed); !errors.Is(err, ErrOpen) {
+		t.Errorf("under another name: %v", err)
+	}
+	for i := range sealed {
+		bad := bytes.Clone(sealed)
+		bad[i] ^= 1
+		if _, err := OpenRecord(k, "k1", bad); err == nil {
+			t.Fatalf("byte %d changed and nobody noticed", i)
+		}
+	}
+	r := KeyRecord{KeyID: "k1", LicenceTag: [32]byte{7}, Wrapped: []byte("wrapped"), Sealed: sealed}
+	b := must[[]byte](t)(r.Encode())
+	got := must[KeyRecord](t)(ParseKeyRecord(b))
+	if got.KeyID != "k1" || got.LicenceTag != r.LicenceTag || !bytes.Equal(got.Wrapped, r.Wrapped) || !bytes.Equal(got.Sealed, sealed) {
+		t.Errorf("%+v", got)
+	}
+	for n := range b[:len(b)-len(sealed)+1] {
+		if _, err := ParseKeyRecord(b[:n]); !errors.Is(err, ErrFormat) {
+			t.Errorf("cut to %d bytes: %v", n, err)
+		}
+	}
+}
+
+// TestDerivedKeys: one for each purpose, the same after a restart, and none of another installation.
+func TestDerivedKeys(t *testing.T) {
+	ctx := context.Background()
+	kek := LocalKEK(must[*DataKey](t)(NewDataKey(rand.Reader)), rand.Reader)
+	x, wrapped, err := NewIndex(ctx, kek, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := must[*Index](t)(OpenIndex(ctx, kek, wrapped))
+	acts := must[*DataKey](t)(x.DataKey("acts"))
+	sealed := must[[]byte](t)(SealRecord(acts, "acts/1", []byte("x")))
+	if _, err := OpenRecord(must[*DataKey](t)(again.DataKey("acts")), "acts/1", sealed); err != nil {
+		t.Error(err)
+	}
+	if _, err := OpenRecord(must[*DataKey](t)(x.DataKey("audit")), "acts/1", sealed); !errors.Is(err, ErrOpen) {
+		t.Errorf("the key of another purpose: %v", err)
+	}
+	if acts.raw == x.raw {
+		t.Error("a derived key is the index key itself")
+	}
+}
+
+func TestSameKey(t *testing.T) {
+	ctx := context.Background()
+	kek := LocalKEK(must[*DataKey](t)(NewDataKey(rand.Reader)), rand.Reader)
+	a, b := must[*DataKey](t)(NewDataKey(rand.Reader)), must[*DataKey](t)(NewDataKey(rand.Reader))
+	wrap := func(k *DataKey) []byte { return must[[]byte](t)(WrapKey(ctx, kek, "k1", k)) }
+	if same, err := SameKey(ctx, kek, "k1", wrap(a), wrap(a)); !same || err != nil {
+		t.Errorf("two wrappings of one key: %v, %v", same, err)
+	}
+	if same, err := SameKey(ctx, kek, "k1", wrap(a), wrap(b)); same || err != nil {
+		t.Errorf("wrappings of two keys: %v, %v", same, err)
+	}
+	if _, err := SameKey(ctx, kek, "k2", wrap(a), wrap(a)); err == nil {
+		t.Error("under another id")
+	}
+}
+
 func TestFuzzSeedsReachTheInside(t *testing.T) {
 	s := seeds()
 	if _, _, err := ParseHeader(s[0]); err != nil {
 		t.Error(err)
 	}
-	if _, err := ParseKeyRecord(s[1]); err != nil {
-		t.Error(err)
+	for _, b := range s[1:3] {
+		if _, err := ParseKeyRecord(b); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

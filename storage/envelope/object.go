@@ -2,7 +2,11 @@ package envelope
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"encoding/binary"
 	"fmt"
+
+	"github.com/emmansun/gmsm/sm3"
 )
 
 // Version of the formats of stored objects that this package writes.
@@ -100,16 +104,23 @@ func OpenObject(k *DataKey, keyID string, licenceTag [32]byte, stored []byte) ([
 	return plain, nil
 }
 
-// KeyRecord is the content of a keys/ object: the deletable copy of a licence's wrapped data key.
+// KeyRecord is the content of a keys/ object: the deletable copy of a licence's wrapped data key, and what the records
+// have of the licence beside its parts, sealed by that key (SealRecord). Version 1 has no such record:
 //
 //	"ELCK" ‖ version 1 ‖ length ‖ key id ‖ licence tag (32) ‖ wrapped key (the rest, 1 to 1024 bytes)
+//	"ELCK" ‖ version 2 ‖ length ‖ key id ‖ licence tag (32) ‖ length (2) ‖ wrapped key ‖ sealed record (the rest)
 type KeyRecord struct {
 	KeyID      string
 	LicenceTag [32]byte
 	Wrapped    []byte
+	Sealed     []byte // nil for none
 }
 
-const maxWrapped = 1024
+const (
+	maxWrapped       = 1024
+	maxSealed        = 4 << 20
+	keyRecordVersion = 2 // of one with a sealed record
+)
 
 // Encode returns the record's bytes. ErrFormat.
 func (r KeyRecord) Encode() ([]byte, error) {
@@ -119,15 +130,30 @@ func (r KeyRecord) Encode() ([]byte, error) {
 	if len(r.Wrapped) == 0 || len(r.Wrapped) > maxWrapped {
 		return nil, fmt.Errorf("%w: wrapped key of %d bytes", ErrFormat, len(r.Wrapped))
 	}
-	b := append([]byte(keyMagic), Version, byte(len(r.KeyID)))
+	if len(r.Sealed) > maxSealed {
+		return nil, fmt.Errorf("%w: sealed record of %d bytes", ErrFormat, len(r.Sealed))
+	}
+	version := byte(Version)
+	if len(r.Sealed) > 0 {
+		version = keyRecordVersion
+	}
+	b := append([]byte(keyMagic), version, byte(len(r.KeyID)))
 	b = append(b, r.KeyID...)
 	b = append(b, r.LicenceTag[:]...)
-	return append(b, r.Wrapped...), nil
+	if version == keyRecordVersion {
+		b = binary.BigEndian.AppendUint16(b, uint16(len(r.Wrapped)))
+	}
+	b = append(b, r.Wrapped...)
+	return append(b, r.Sealed...), nil
 }
 
 // ParseKeyRecord reads a keys/ object; Wrapped is a copy. ErrFormat.
 func ParseKeyRecord(b []byte) (KeyRecord, error) {
-	rest, err := magic(b, keyMagic)
+	version := byte(Version)
+	if len(b) > len(keyMagic) && b[len(keyMagic)] == keyRecordVersion {
+		version = keyRecordVersion
+	}
+	rest, err := magicOf(b, keyMagic, version)
 	if err != nil {
 		return KeyRecord{}, err
 	}
@@ -138,20 +164,56 @@ func ParseKeyRecord(b []byte) (KeyRecord, error) {
 	if err := checkKeyID(r.KeyID); err != nil {
 		return KeyRecord{}, err
 	}
-	if len(rest) <= 32 || len(rest) > 32+maxWrapped {
+	if len(rest) <= 32 {
 		return KeyRecord{}, fmt.Errorf("%w: key record of %d bytes", ErrFormat, len(b))
 	}
 	rest = rest[copy(r.LicenceTag[:], rest):]
+	if version == keyRecordVersion {
+		if len(rest) < 2 {
+			return KeyRecord{}, fmt.Errorf("%w: truncated", ErrFormat)
+		}
+		n := int(binary.BigEndian.Uint16(rest))
+		rest = rest[2:]
+		if n >= len(rest) || len(rest)-n > maxSealed {
+			return KeyRecord{}, fmt.Errorf("%w: key record of %d bytes", ErrFormat, len(b))
+		}
+		r.Sealed = bytes.Clone(rest[n:])
+		rest = rest[:n]
+	}
+	if len(rest) == 0 || len(rest) > maxWrapped {
+		return KeyRecord{}, fmt.Errorf("%w: wrapped key of %d bytes", ErrFormat, len(rest))
+	}
 	r.Wrapped = bytes.Clone(rest)
 	return r, nil
 }
 
-func magic(b []byte, want string) ([]byte, error) {
+// SealRecord seals what is to lie under a name beside a key: a licence's record in its keys/ object, or what belongs to no
+// licence under a key made by Index.DataKey. The same input gives the same bytes: the nonce is an HMAC of name and content under
+// the key itself, so that no nonce ever serves two contents.
+func SealRecord(k *DataKey, name string, plain []byte) ([]byte, error) {
+	m := hmac.New(sm3.New, k.raw[:])
+	m.Write(joined("elicence/record-nonce/1", name))
+	m.Write(plain)
+	return SealColumn(k, bytes.NewReader(m.Sum(nil)[:NonceSize]), recordPlace(name), plain)
+}
+
+// OpenRecord is the way back. ErrFormat, ErrOpen.
+func OpenRecord(k *DataKey, name string, sealed []byte) ([]byte, error) {
+	return OpenColumn(k, recordPlace(name), sealed)
+}
+
+func recordPlace(name string) Place {
+	return Place{Table: "objects", Column: "record", Row: name, KeyVersion: 1}
+}
+
+func magic(b []byte, want string) ([]byte, error) { return magicOf(b, want, Version) }
+
+func magicOf(b []byte, want string, version byte) ([]byte, error) {
 	if len(b) < len(want)+1 || string(b[:len(want)]) != want {
 		return nil, fmt.Errorf("%w: it does not begin with %s", ErrFormat, want)
 	}
-	if v := b[len(want)]; v != Version {
-		return nil, fmt.Errorf("%w: version %d of %s, this program knows %d", ErrFormat, v, want, Version)
+	if v := b[len(want)]; v != version {
+		return nil, fmt.Errorf("%w: version %d of %s, this program knows %d", ErrFormat, v, want, version)
 	}
 	return b[len(want)+1:], nil
 }

@@ -41,6 +41,8 @@ type dialect struct {
 	share string
 	// lockLicence is lock for the rows of l alone, in a join.
 	lockLicence string
+	// actsAdopted makes new acts come after those that brought their ordinals along.
+	actsAdopted string
 	// now is the database's clock in microseconds: leases of several processes go by one clock.
 	now string
 	// prepared says that statements are kept per connection here; else the driver does it.

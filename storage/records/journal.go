@@ -79,6 +79,10 @@ func appendStep(ctx context.Context, s *session, st issuing.Step, note *sealedNo
 			event, ordinal, issuer, st.NoteName, note.version, note.text); err != nil {
 			return err
 		}
+		told := noteAct{Licence: st.Licence, Event: st.Event.Hash[:], Name: st.NoteName, Version: note.version, Text: note.text}
+		if err := act(ctx, s, issuer, actNote, told); err != nil {
+			return err
+		}
 	}
 	if st.Status != nil {
 		if err := s.later(ctx, `UPDATE licences SET status = $1, status_at = $2, replaced_by = $3 WHERE ordinal = $4`,

@@ -19,9 +19,10 @@ type wrappedKey struct {
 const rewrapGroup = 256
 
 // Rewrap moves every data key and the index key to another key-encryption key; what they encrypt stays as it is. each is
-// called, outside of any transaction, for every key after its rewrapped form is durable, so that the keys/ object can be
-// replaced; its error stops the rotation. A rotation that was interrupted is begun again from the start, with records
-// opened by envelope.Either(to, former). It returns how many data keys it went through.
+// called, outside of any transaction, for every licence with a key after its rewrapped form is durable, so that the keys/
+// object can be replaced; its error stops the rotation. A rotation that was interrupted is begun again from the start, with
+// records opened by envelope.Either(to, former): what to opens already is not wrapped again, and each is called for it all
+// the same. Licences may be issued and erased meanwhile. It returns how many data keys it went through.
 func (db *DB) Rewrap(ctx context.Context, to envelope.KEK, who audit.Entry, each func(licenceID, keyID string, wrapped []byte) error) (int, error) {
 	if db.writer == nil {
 		return 0, ErrReadOnly
@@ -38,27 +39,11 @@ func (db *DB) Rewrap(ctx context.Context, to envelope.KEK, who audit.Entry, each
 		if len(keys) == 0 {
 			return done, db.rewrapIndex(ctx, to, who)
 		}
-		fresh := make([]wrappedKey, len(keys))
-		for i, k := range keys {
-			fresh[i] = k
-			if fresh[i].wrapped, err = envelope.Rewrap(ctx, db.options.KEK, to, k.id, k.wrapped); err != nil {
-				return done, fmt.Errorf("%w: licence %s: %w", ErrSealed, k.licence, err)
-			}
-		}
-		err = db.write(ctx, func(ctx context.Context, s *session) error {
-			for i, k := range fresh {
-				// Compare and set: a licence that was erased meanwhile stays erased.
-				if err := s.later(ctx, `UPDATE licences SET data_key = $1 WHERE id = $2 AND data_key = $3`,
-					k.wrapped, k.licence, keys[i].wrapped); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		held, err := db.rewrapSome(ctx, to, keys)
 		if err != nil {
 			return done, err
 		}
-		for _, k := range fresh {
+		for _, k := range held {
 			if err := each(k.licence, k.id, k.wrapped); err != nil {
 				return done, err
 			}
@@ -66,6 +51,49 @@ func (db *DB) Rewrap(ctx context.Context, to envelope.KEK, who audit.Entry, each
 		}
 		after = last
 	}
+}
+
+// rewrapSome rewraps a group in one transaction and returns the keys that the records hold now, without those of
+// licences that were erased meanwhile.
+func (db *DB) rewrapSome(ctx context.Context, to envelope.KEK, keys []wrappedKey) ([]wrappedKey, error) {
+	fresh := make([]wrappedKey, len(keys))
+	pending := false
+	for i, k := range keys {
+		fresh[i] = k
+		if _, err := envelope.UnwrapKey(ctx, to, k.id, k.wrapped); err == nil {
+			continue
+		}
+		var err error
+		if fresh[i].wrapped, err = envelope.Rewrap(ctx, db.options.KEK, to, k.id, k.wrapped); err != nil {
+			return nil, fmt.Errorf("%w: licence %s: %w", ErrSealed, k.licence, err)
+		}
+		pending = true
+	}
+	if !pending {
+		return fresh, nil
+	}
+	var held []wrappedKey
+	err := db.write(ctx, func(ctx context.Context, s *session) error {
+		held = held[:0]
+		for i, k := range fresh {
+			// Compare and set: a licence that was erased meanwhile stays erased.
+			n, err := s.exec(ctx, `UPDATE licences SET data_key = $1 WHERE id = $2 AND data_key = $3`, k.wrapped, k.licence, keys[i].wrapped)
+			if err != nil {
+				return err
+			}
+			if n == 1 {
+				held = append(held, k)
+			}
+		}
+		return nil
+	})
+	return held, err
+}
+
+// KeyCount is how many licences have a data key, which those that were erased have not.
+func (db *DB) KeyCount(ctx context.Context) (n int, err error) {
+	err = db.row(ctx, `SELECT COUNT(*) FROM licences WHERE LENGTH(data_key) > 0`).Scan(&n)
+	return n, say("count data keys", err)
 }
 
 func (db *DB) keysAfter(ctx context.Context, after int64) (keys []wrappedKey, last int64, err error) {
@@ -91,9 +119,10 @@ func (db *DB) rewrapIndex(ctx context.Context, to envelope.KEK, who audit.Entry)
 	if err := db.row(ctx, readIndexKey).Scan(&wrapped); err != nil {
 		return say("read the index key", err)
 	}
-	wrapped, err := envelope.RewrapIndex(ctx, db.options.KEK, to, wrapped)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrSealed, err)
+	if _, err := envelope.OpenIndex(ctx, to, wrapped); err != nil {
+		if wrapped, err = envelope.RewrapIndex(ctx, db.options.KEK, to, wrapped); err != nil {
+			return fmt.Errorf("%w: %w", ErrSealed, err)
+		}
 	}
 	return db.write(ctx, func(ctx context.Context, s *session) error {
 		if err := s.later(ctx, `UPDATE installation SET value = $1 WHERE name = 'index-key'`, wrapped); err != nil {
@@ -101,38 +130,4 @@ func (db *DB) rewrapIndex(ctx context.Context, to envelope.KEK, who audit.Entry)
 		}
 		return record(ctx, s, who)
 	})
-}
-
-// Erase destroys what makes a licence personal: its wrapped data key, the sealed columns, salts and notes, and its search
-// tags. Number, digests, events and audit rows stay: they name nobody. The caller deletes the keys/ object first, whose
-// id is returned, and erases again after any restore. An erased licence is read with empty Request, Seed and Credential.
-// The same again is no error. licence.ErrNotFound.
-func (db *DB) Erase(ctx context.Context, licenceID string, who audit.Entry) (keyID string, err error) {
-	err = db.write(ctx, func(ctx context.Context, s *session) error {
-		var ordinal int64
-		var left int
-		err := s.scan(ctx, `SELECT ordinal, data_key_id, LENGTH(data_key) FROM licences WHERE id = $1`, []any{licenceID}, &ordinal, &keyID, &left)
-		if err != nil {
-			return absent(err, "licence "+licenceID)
-		}
-		if left == 0 {
-			return nil
-		}
-		for _, destroy := range []string{
-			`UPDATE licences SET data_key = $2 WHERE ordinal = $1`,
-			`UPDATE contents SET request = $2, seed = $2 WHERE licence = $1`,
-			`UPDATE signatures SET credential = $2 WHERE licence = $1`,
-			`DELETE FROM notes WHERE licence = $1 AND text <> $2`,
-			`DELETE FROM search_tags WHERE licence = $1 AND tag <> $2`,
-		} {
-			if err := s.later(ctx, destroy, ordinal, []byte{}); err != nil {
-				return err
-			}
-		}
-		return record(ctx, s, who)
-	})
-	if err != nil {
-		return "", err
-	}
-	return keyID, say("erase", db.engine.forget(ctx))
 }

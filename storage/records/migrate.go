@@ -12,7 +12,7 @@ var migrations embed.FS
 
 // version of the tables that this program knows: the number of the last file in migrations/sqlite and in
 // migrations/postgres. The same number means the same tables on both.
-const version = 5
+const version = 6
 
 // migrate brings the tables forward. Each file is one transaction: an interrupted one is made again.
 func migrate(ctx context.Context, e engine, db *sql.DB) error {

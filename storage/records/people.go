@@ -82,11 +82,18 @@ func (db *DB) PutOrganisation(ctx context.Context, o licence.Organisation) error
 		return errors.New("records: an organisation has a code")
 	}
 	return db.write(ctx, func(ctx context.Context, s *session) error {
-		err := s.later(ctx, `INSERT INTO organisations (issuer, name, name_en, kind, region) VALUES ($1,$2,$3,$4,$5)
-			ON CONFLICT (issuer) DO UPDATE SET name = excluded.name, name_en = excluded.name_en, kind = excluded.kind,
-			region = excluded.region`, o.Code, o.Name, o.NameEN, o.Kind, o.Region)
-		return err
+		if err := putOrganisation(ctx, s, o); err != nil {
+			return err
+		}
+		return act(ctx, s, o.Code, actOrganisation, organisationAct{o.Code, o.Name, o.NameEN, o.Kind, o.Region})
 	})
+}
+
+func putOrganisation(ctx context.Context, s *session, o licence.Organisation) error {
+	err := s.later(ctx, `INSERT INTO organisations (issuer, name, name_en, kind, region) VALUES ($1,$2,$3,$4,$5)
+		ON CONFLICT (issuer) DO UPDATE SET name = excluded.name, name_en = excluded.name_en, kind = excluded.kind,
+		region = excluded.region`, o.Code, o.Name, o.NameEN, o.Kind, o.Region)
+	return err
 }
 
 // PutPerson implements access.Register.
@@ -94,16 +101,27 @@ func (db *DB) PutPerson(ctx context.Context, p access.Person) error {
 	if p.Organisation == "" || p.ID == "" {
 		return errors.New("records: a person has an organisation and an id")
 	}
+	return db.write(ctx, func(ctx context.Context, s *session) error {
+		if err := putPerson(ctx, s, p); err != nil {
+			return err
+		}
+		return act(ctx, s, p.Organisation, actPerson, personAct{p.Organisation, p.ID, rolesOf(p), notNil(p.Salt), notNil(p.Verifier)})
+	})
+}
+
+func rolesOf(p access.Person) []string {
 	roles := make([]string, len(p.Roles))
 	for i, r := range p.Roles {
 		roles[i] = string(r)
 	}
-	return db.write(ctx, func(ctx context.Context, s *session) error {
-		err := s.later(ctx, `INSERT INTO people (issuer, id, roles, salt, verifier) VALUES ($1,$2,$3,$4,$5)
-			ON CONFLICT (issuer, id) DO UPDATE SET roles = excluded.roles, salt = excluded.salt, verifier = excluded.verifier`,
-			p.Organisation, p.ID, words(roles), notNil(p.Salt), notNil(p.Verifier))
-		return err
-	})
+	return roles
+}
+
+func putPerson(ctx context.Context, s *session, p access.Person) error {
+	err := s.later(ctx, `INSERT INTO people (issuer, id, roles, salt, verifier) VALUES ($1,$2,$3,$4,$5)
+		ON CONFLICT (issuer, id) DO UPDATE SET roles = excluded.roles, salt = excluded.salt, verifier = excluded.verifier`,
+		p.Organisation, p.ID, words(rolesOf(p)), notNil(p.Salt), notNil(p.Verifier))
+	return err
 }
 
 // notNil keeps an empty value from becoming NULL.

@@ -49,7 +49,7 @@ func onPostgres(socket string) recordstest.Engine {
 			}
 			return db, nil
 		},
-		ReadOnly: ErrReadOnly, Sealed: ErrSealed, Archives: true,
+		ReadOnly: ErrReadOnly, Sealed: ErrSealed, Erased: ErrErased, Archives: true,
 	}
 }
 

@@ -36,6 +36,8 @@ var (
 	ErrVersion = errors.New("records: the tables are of another version")
 	// ErrSealed says that personal columns were asked for without the key that opens them, or with a wrong one.
 	ErrSealed = errors.New("records: sealed: the wrapping key does not open them")
+	// ErrErased says that the licence's data key was destroyed: its personal data cannot be read or added to, ever again.
+	ErrErased = errors.New("records: 该证照的个人数据已销毁 / the personal data of this licence were erased")
 	// ErrClosed says that the records were closed.
 	ErrClosed = errors.New("records: closed")
 )
@@ -135,6 +137,9 @@ func (db *DB) open(ctx context.Context) (err error) {
 		return db.openIndex(ctx)
 	}
 	if err := db.openIndex(ctx); err != nil {
+		return err
+	}
+	if err := db.tellOnce(ctx); err != nil {
 		return err
 	}
 	if db.shared() {

@@ -17,7 +17,7 @@ var onSQLite = recordstest.Engine{
 		}
 		return db, nil
 	},
-	Locked: ErrLocked, ReadOnly: ErrReadOnly, Sealed: ErrSealed,
+	Locked: ErrLocked, ReadOnly: ErrReadOnly, Sealed: ErrSealed, Erased: ErrErased,
 }
 
 func TestMain(m *testing.M) { os.Exit(recordstest.Main(m, mainEngine())) }

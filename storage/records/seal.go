@@ -49,6 +49,9 @@ func (db *DB) dataKeyOf(ctx context.Context, licenceID string) (*envelope.DataKe
 	if err != nil {
 		return nil, 0, absent(err, "licence "+licenceID)
 	}
+	if len(wrapped) == 0 {
+		return nil, 0, fmt.Errorf("%w: licence %s", ErrErased, licenceID)
+	}
 	k, err := db.dataKey(ctx, id, wrapped)
 	return k, v, err
 }

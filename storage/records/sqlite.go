@@ -137,7 +137,15 @@ func (c *sqliteConnection) flush(context.Context) error { return nil }
 
 func (c *sqliteConnection) drop() {}
 
-func (c *sqliteConnection) end() error { return errors.Join(c.conn.Close(), c.pool.Close()) }
+// end closes the statements first: one that is left prepared keeps the connection, its files and its locks open behind the
+// driver's back.
+func (c *sqliteConnection) end() error {
+	var errs []error
+	for _, stmt := range c.prepared {
+		errs = append(errs, stmt.Close())
+	}
+	return errors.Join(append(errs, c.conn.Close(), c.pool.Close())...)
+}
 
 func (f *sqliteFile) lanes() int { return 1 }
 

@@ -54,6 +54,9 @@ func (db *DB) Allot(ctx context.Context, p issuing.Pile, first string, count int
 				rows = rows[:0]
 			}
 		}
+		if err := act(ctx, s, p.Issuer, actSheets, sheetsAct{p.Issuer, p.Type, first, count, micro(at)}); err != nil {
+			return err
+		}
 		return record(ctx, s, a)
 	})
 }
@@ -106,6 +109,9 @@ func (db *DB) Bind(ctx context.Context, p issuing.Pile, number, businessID strin
 		if err := s.later(ctx, `UPDATE sheets SET state = 'bound', business_id = $1 WHERE number = $2`, businessID, number); err != nil {
 			return err
 		}
+		if err := act(ctx, s, p.Issuer, actBound, sheetAct{Issuer: p.Issuer, Number: number, Business: businessID, At: micro(at)}); err != nil {
+			return err
+		}
 		return record(ctx, s, a)
 	})
 }
@@ -129,6 +135,9 @@ func (db *DB) Spoil(ctx context.Context, issuer, number, reason string, at time.
 		}
 		err = s.later(ctx, `UPDATE sheets SET state = 'spoiled', reason = $1, used_at = $2 WHERE number = $3`, reason, micro(at), number)
 		if err != nil {
+			return err
+		}
+		if err := act(ctx, s, issuer, actSpoiled, sheetAct{Issuer: issuer, Number: number, Reason: reason, At: micro(at)}); err != nil {
 			return err
 		}
 		return record(ctx, s, a)

@@ -51,14 +51,16 @@ type auditRow struct {
 	ordinal int64
 }
 
-func scanAudit(r row) (auditRow, error) {
+// scanAudit reads auditColumns, and what the statement selects after them into more.
+func scanAudit(r row, more ...any) (auditRow, error) {
 	var row auditRow
 	var sequence sql.NullInt64
 	var hash []byte
 	var at int64
 	var fields string
 	e := &row.Entry
-	err := r.Scan(&row.ordinal, &sequence, &hash, &e.Organisation, &at, &e.Person, &e.What, &e.Why, &e.From, &e.Licence, &fields)
+	err := r.Scan(append([]any{&row.ordinal, &sequence, &hash, &e.Organisation, &at, &e.Person, &e.What, &e.Why, &e.From, &e.Licence, &fields},
+		more...)...)
 	if err != nil {
 		return row, err
 	}

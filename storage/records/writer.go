@@ -349,7 +349,7 @@ func own(err error) bool {
 	for _, known := range []error{
 		licence.ErrConflict, licence.ErrStockEmpty, licence.ErrNotFound, licence.ErrSpoiled, licence.ErrState, licence.ErrClock,
 		licence.ErrUnavailable, issuing.ErrFenced, issuing.ErrStale, issuing.ErrHeld, issuing.ErrLapsed, embedded.ErrFenced, due.ErrFenced, access.ErrUnknownPerson,
-		ErrSealed, ErrReadOnly, ErrVersion, ErrLocked, ErrClosed, context.Canceled, context.DeadlineExceeded,
+		ErrSealed, ErrErased, ErrReadOnly, ErrVersion, ErrLocked, ErrClosed, context.Canceled, context.DeadlineExceeded,
 	} {
 		if errors.Is(err, known) {
 			return true

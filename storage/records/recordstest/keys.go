@@ -101,6 +101,11 @@ func erasure(t *testing.T, e Engine) {
 	if again, fresh, err := s.r.Begin(s.ctx(), s.beginning("B1")); fresh || err != nil || again.ID != l.ID {
 		t.Errorf("the same request: fresh %v, %v", fresh, err)
 	}
+	// A step without words can still be taken; words cannot be kept any more.
+	s.must(s.r.AppendStep(s.ctx(), step(l, s.last(l), "handed-over", s.now)))
+	noted := step(l, s.last(l), "rejected", s.now)
+	noted.Note, noted.NoteName = []byte(childName), "rejection"
+	wants(t, s.r.AppendStep(s.ctx(), noted), e.Erased)
 	_, err = s.r.Erase(s.ctx(), "none", s.who("erase", ""))
 	wants(t, err, licence.ErrNotFound)
 	got, err = s.r.ByID(s.ctx(), other.ID)

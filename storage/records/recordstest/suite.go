@@ -53,8 +53,9 @@ type Engine struct {
 	Open func(ctx context.Context, dir string, o Options) (Records, error)
 	// Locked is what a second writer gets, nil where several processes write.
 	Locked error
-	// ReadOnly is what a reader gets that writes, Sealed what one gets without the key.
-	ReadOnly, Sealed error
+	// ReadOnly is what a reader gets that writes, Sealed what one gets without the key, Erased what one gets who adds words
+	// to a licence whose key was destroyed.
+	ReadOnly, Sealed, Erased error
 	// Files is the folder in which everything that the records of dir wrote lies; dir itself if nil.
 	Files func(t *testing.T, dir string) string
 	// Archives says that the engine's write-ahead log keeps what was overwritten, for recovery: only another wrapping key
