@@ -142,6 +142,9 @@ func (i *installation) generateKey(ctx context.Context, q newKey) (madeKey, erro
 	if err != nil {
 		return madeKey{}, err
 	}
+	if err := i.db.Record(ctx, i.reading(ctx, actor{organisation: o}, "key-generate", "", string(p))); err != nil {
+		return madeKey{}, err
+	}
 	certificate, err := i.keyring.add(ctx, store, o.Code, o.Name, p, i.app.now(), q.Years)
 	if err != nil {
 		return madeKey{}, err
@@ -197,9 +200,14 @@ func changingKey() operation[keyChange, nothing] {
 		case "disable":
 			err = store.Disable(q.Label)
 		default:
-			err = usage("%q is nothing that is done to a key", q.Verb)
+			return nothing{}, usage("%q is nothing that is done to a key", q.Verb)
 		}
 		if err != nil {
+			return nothing{}, err
+		}
+		e := i.reading(ctx, actor{}, "key-"+q.Verb, "", q.Label)
+		e.Organisation = q.Organisation
+		if err := i.db.Record(ctx, e); err != nil {
 			return nothing{}, err
 		}
 		return nothing{}, store.Save()
@@ -297,6 +305,9 @@ func revokingCertificate() operation[certificateEnd, trustView] {
 		defer i.ceremony.Unlock()
 		certificate, err := i.certificate(q.Certificate)
 		if err != nil {
+			return trustView{}, err
+		}
+		if err := i.db.Record(ctx, i.reading(ctx, actor{}, "certificate-revoke", "", fmt.Sprintf("%x: %s", certificate.SM3(), q.Reason))); err != nil {
 			return trustView{}, err
 		}
 		if err := i.chain.revoke(ctx, certificate, q.Reason, q.Since); err != nil {

@@ -114,7 +114,7 @@ func TestSeveralProcessesIssueTheSameBirths(t *testing.T) {
 // waitFor waits until another process has made a condition true.
 func waitFor(t *testing.T, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); !condition(); {
+	for deadline := time.Now().Add(5 * time.Minute); !condition(); {
 		if time.Now().After(deadline) {
 			t.Fatal("it does not come to that")
 		}

@@ -152,8 +152,8 @@ func TestInstallationOnS3(t *testing.T) {
 	o.proxy.Decide(noFault)
 	says(t, "issue again", call(t.Context(), o.data, systemClock, "issue", "--births", next), exitYes, "refused 0")
 	says(t, "books", call(t.Context(), o.data, systemClock, books...), exitYes, `"first": 8`, `"balanced": true`)
-	if parts, keys := stored(t, o.data, "objects/"), stored(t, o.data, "keys/"); parts != 16 || keys != 8 {
-		t.Errorf("%d parts and %d keys for 8 births", parts, keys)
+	if parts, keys := stored(t, o.data, "objects/"), stored(t, o.data, "keys/"); parts != 16 || keys != 9 {
+		t.Errorf("%d parts and %d keys for 8 births and the index", parts, keys)
 	}
 }
 

@@ -32,7 +32,7 @@ func storyParams(t *testing.T) testscript.Params {
 		t.Fatal(err)
 	}
 	return testscript.Params{
-		Dir: "testdata", RequireExplicitExec: true, RequireUniqueNames: true,
+		Dir: "testdata", RequireExplicitExec: true, RequireUniqueNames: true, Condition: served(false),
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("ELICENCE_DATA", filepath.Join(e.WorkDir, "data"))
 			e.Setenv("BIRTHS", where)

@@ -310,6 +310,16 @@ func mustLine(t *testing.T, n int) string {
 	return lines[0]
 }
 
+// served is the condition [service] of stories: one has the folder.
+func served(is bool) func(string) (bool, error) {
+	return func(name string) (bool, error) {
+		if name != "service" {
+			return false, fmt.Errorf("no condition %q", name)
+		}
+		return is, nil
+	}
+}
+
 // The user stories, as they are, with a service on the folder: who wrote them did not know of it.
 func TestStoriesWithAService(t *testing.T) {
 	t.Parallel()
@@ -318,6 +328,7 @@ func TestStoriesWithAService(t *testing.T) {
 	for _, name := range []string{"custody", "register", "reissue", "stock", "keys", "compromise"} {
 		p.Files = append(p.Files, filepath.Join("testdata", name+".txtar"))
 	}
+	p.Condition = served(true)
 	plain := p.Cmds["installation"]
 	p.Cmds["installation"] = func(ts *testscript.TestScript, neg bool, args []string) {
 		plain(ts, neg, args)
