@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/signer/purpose"
+	"github.com/elicence/elicence/storage/records"
 	"github.com/elicence/elicence/verify/status"
 )
 
@@ -57,8 +60,8 @@ setting is called is refused, wherever it stands.`,
 
 Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.`,
 		Example: "  elicence config check --data ./data",
-		RunE: func(*cobra.Command, []string) error {
-			found, err := a.checkConfig()
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			found, err := a.checkConfig(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -140,7 +143,7 @@ func (c *checker) add(level, where, zh, en, do string) {
 
 // checkConfig looks at everything that needs no secret. A fault in the settings themselves ends it: what they point at is
 // not known then.
-func (a *app) checkConfig() ([]configFinding, error) {
+func (a *app) checkConfig(ctx context.Context) ([]configFinding, error) {
 	l, err := a.loadConfig()
 	if err != nil {
 		return nil, err
@@ -161,6 +164,8 @@ func (a *app) checkConfig() ([]configFinding, error) {
 		c.readable("--passphrase-file", f)
 	}
 	c.folders()
+	c.database(ctx)
+	c.bucket(ctx)
 	c.keystores()
 	c.certificates()
 	c.published()
@@ -173,8 +178,13 @@ const putBack = "从备份放回 · put it back from its backup"
 func (c *checker) folders() {
 	i := c.i
 	all := []struct{ key, path string }{
-		{"data", i.dir}, {"records.path", filepath.Dir(i.path(i.config.Records.Path))}, {"objects.path", i.path(i.config.Objects.Path)},
-		{"publish", filepath.Join(i.dir, "publish")},
+		{"data", i.dir}, {"publish", filepath.Join(i.dir, "publish")},
+	}
+	if i.config.Records.Driver == onSQLite {
+		all = append(all, struct{ key, path string }{"records.path", filepath.Dir(i.path(i.config.Records.Path))})
+	}
+	if i.config.Objects.Driver == inFolder {
+		all = append(all, struct{ key, path string }{"objects.path", i.path(i.config.Objects.Path)})
 	}
 	for _, f := range all {
 		switch info, err := os.Stat(f.path); {
@@ -196,6 +206,39 @@ func (c *checker) folders() {
 			c.add(levelError, "fonts.dirs", d+" 不是目录", d+" is no folder", "")
 		}
 	}
+}
+
+// database must answer, and lose nothing that was answered when its power fails or its standby takes over.
+func (c *checker) database(ctx context.Context) {
+	if c.i.config.Records.Driver != onPostgres {
+		return
+	}
+	faults, err := records.CheckServer(ctx, c.i.config.Records.URL)
+	switch {
+	case err != nil:
+		c.add(levelError, "records.url", "数据库不可用", err.Error(), "")
+	case len(faults) == 0:
+		c.add(levelOK, "records.url", "数据库应答，提交不会丢失", "the database answers, and its commits are durable", "")
+	}
+	for _, f := range faults {
+		c.add(levelError, "records.url", f.ZH, f.EN, f.Do)
+	}
+}
+
+// bucket must answer and be what it has to be.
+func (c *checker) bucket(ctx context.Context) {
+	if c.i.config.Objects.Driver != inBucket {
+		return
+	}
+	store, err := c.i.app.openS3(c.i.config.Objects.S3, c.i.dir)
+	if err == nil {
+		err = errors.Join(store.Probe(ctx), store.Close())
+	}
+	if err != nil {
+		c.add(levelError, "objects.s3", "对象存储不可用", err.Error(), "elicence storage check")
+		return
+	}
+	c.add(levelOK, "objects.s3", "对象存储应答", "the object store answers", "")
 }
 
 func (c *checker) readable(where, path string) {

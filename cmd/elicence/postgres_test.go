@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os/exec"
 	"path/filepath"
@@ -109,6 +110,57 @@ func TestSeveralProcessesIssueTheSameBirths(t *testing.T) {
 	if err := other.initialise(t.Context(), smallScheme()); err == nil || !strings.Contains(err.Error(), "has an installation already") {
 		t.Errorf("a second installation in one database: %v", err)
 	}
+}
+
+// The database is gone. From the objects alone everything comes back that every command shows, and no number is used twice.
+func TestRecordsOnAServerAreRebuiltFromObjects(t *testing.T) {
+	t.Parallel()
+	data, server := onServer(t)
+	file := filepath.Join(t.TempDir(), "births.jsonl")
+	s := smallScheme()
+	hospital := s.hospitals[0].Code
+	if err := writeBirths(file, 1, 6, hospital); err != nil {
+		t.Fatal(err)
+	}
+	must(t, data, "issue", "--births", file, "--workers", "1")
+	must(t, data, "handover", "X000000001", "--as", hospital+"/stock-1", "--to", s.cityArchive.Code)
+	must(t, data, "revoke", "X000000002", "--as", s.commission.Code+"/supervisor-1", "--reason", "wrongly-issued")
+	must(t, data, "ledger", "cosign")
+	seen := func() (all []string) {
+		t.Helper()
+		for n := range 6 {
+			all = append(all, must(t, data, "show", fmt.Sprintf("X%09d", n+1), "--fields", "--why", "to compare", "--json"))
+		}
+		return all
+	}
+	before := seen()
+	must(t, data, "ledger", "cosign")
+	if err := postgrestest.Do(t.Context(), server.URL("postgres"), `DROP DATABASE elicence WITH (FORCE)`, `CREATE DATABASE elicence`); err != nil {
+		t.Fatal(err)
+	}
+	if c := call(t.Context(), data, systemClock, "list"); c.code != exitUnavailable {
+		t.Errorf("without its database: exit %d", c.code)
+	}
+	must(t, data, "reconcile", "--mend", "--rebuild")
+	for n, after := range seen() {
+		if after != before[n] {
+			t.Errorf("licence %d came back otherwise:\n%s\nwas\n%s", n+1, after, before[n])
+		}
+	}
+	if again := call(t.Context(), data, systemClock, "reconcile", "--mend", "--rebuild"); again.code != exitNo {
+		t.Errorf("over records that are there: exit %d: %s", again.code, again.stderr)
+	}
+	next := filepath.Join(t.TempDir(), "next.jsonl")
+	if err := writeBirths(next, 7, 1, hospital); err != nil {
+		t.Fatal(err)
+	}
+	must(t, data, "issue", "--births", next)
+	var rows []struct{ Number, BusinessID string }
+	if err := decode(must(t, data, "list", "--json"), &rows); err != nil || len(rows) != 7 || rows[6].Number != "X000000071" {
+		t.Errorf("after the rebuild: %+v, %v: the next 64 numbers may have been used, and are not again", rows, err)
+	}
+	must(t, data, "ledger", "audit")
+	must(t, data, "audit", "verify")
 }
 
 // waitFor waits until another process has made a condition true.

@@ -49,6 +49,14 @@ const (
 //
 // Options.ReadOnly writes nothing but audit rows.
 func OpenPostgres(ctx context.Context, url string, o Options) (*DB, error) {
+	p, err := connectPostgres(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	return openOn(ctx, p, "", o)
+}
+
+func connectPostgres(ctx context.Context, url string) (*postgresServer, error) {
 	c, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		// The parser's own words may repeat a password.
@@ -80,7 +88,7 @@ func OpenPostgres(ctx context.Context, url string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, say("connect", err)
 	}
-	return openOn(ctx, &postgresServer{pool: pool, db: stdlib.OpenDBFromPool(pool)}, "", o)
+	return &postgresServer{pool: pool, db: stdlib.OpenDBFromPool(pool)}, nil
 }
 
 func (p *postgresServer) dialect() dialect {

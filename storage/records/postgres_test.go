@@ -348,9 +348,29 @@ func TestFailover(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	if found, err := CheckServer(ctx, s.URL(migrated)); err != nil || !strings.Contains(fmt.Sprint(found), "standby is not synchronous") || !strings.Contains(fmt.Sprint(found), "fsync") {
+		t.Errorf("an asynchronous standby, on a server that waits for no disk: %+v, %v", found, err)
+	}
 	if err := postgrestest.Do(ctx, s.URL("postgres"), "ALTER SYSTEM SET synchronous_standby_names = 'second'", "SELECT pg_reload_conf()"); err != nil {
 		t.Fatal(err)
 	}
+	// Before it is synchronous the pair is refused, and afterwards it is good.
+	pair := fmt.Sprintf("host=%s,%s port=5432,5432 user=%s dbname=%s sslmode=disable", s.Socket(), standby.Socket(), service, migrated)
+	told := func(want bool) {
+		t.Helper()
+		found, err := CheckServer(ctx, pair)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := false
+		for _, f := range found {
+			named = named || strings.Contains(f.EN, "standby is not synchronous")
+		}
+		if named != want {
+			t.Errorf("the standby is named %v, want %v: %+v", named, want, found)
+		}
+	}
+	told(false)
 	e := onPostgres(s.Socket())
 	var promoted atomic.Bool
 	e.Open = func(ctx context.Context, dir string, o recordstest.Options) (recordstest.Records, error) {
