@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -10,7 +12,7 @@ import (
 
 func (a *app) databaseCommand() *cobra.Command {
 	c := &cobra.Command{Use: "database", Short: "数据库 · the PostgreSQL database of the records: rights of the service's role", Example: "  elicence database grants --role elicence_service | psql elicence"}
-	c.AddCommand(a.databaseGrants())
+	c.AddCommand(a.databaseGrants(), a.databaseRestored())
 	return c
 }
 
@@ -30,5 +32,38 @@ the audit trail, to the events and to the log, and can change or remove nothing 
 		},
 	}
 	c.Flags().StringVar(&role, "role", "", "role that the service logs in with")
+	return c
+}
+
+func (a *app) databaseRestored() *cobra.Command {
+	var why string
+	c := &cobra.Command{
+		Use: "restored", Short: "已恢复 · say that the database was put back from a copy: nothing is written before it is reconciled", Args: cobra.NoArgs,
+		Long: `Restored marks the records of a database that was put back to a moment of the past, or that a standby holds which may
+lack what was answered. Until "elicence reconcile --mend" has found everything right, nothing can be written: a number
+that was used since must not be used again. Run it before any service is started.`,
+		Example: "  elicence database restored --why 'disk failure, put back to 09:30'",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if why == "" {
+				return usage("--why is needed: what happened")
+			}
+			c, err := a.readConfig()
+			if err != nil {
+				return err
+			}
+			i := &installation{app: a, dir: a.data, config: c}
+			db, err := i.openRecords(cmd.Context(), records.Options{})
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(db.MarkRestored(cmd.Context(), why), db.Close()); err != nil {
+				return err
+			}
+			return a.tell(map[string]string{"restored": why}, func(w io.Writer) {
+				fmt.Fprintln(w, "已标记为只读；核对：elicence reconcile --mend / marked: read-only until elicence reconcile --mend")
+			})
+		},
+	}
+	c.Flags().StringVar(&why, "why", "", "what happened")
 	return c
 }

@@ -17,9 +17,9 @@ import (
 )
 
 // onServer makes an installation whose records are in a database of a server that the test alone uses.
-func onServer(t *testing.T) (data string, server *postgrestest.Server) {
+func onServer(t *testing.T, settings ...string) (data string, server *postgrestest.Server) {
 	t.Helper()
-	server, err := postgrestest.Start(t.Context())
+	server, err := postgrestest.Start(t.Context(), settings...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,6 +161,75 @@ func TestRecordsOnAServerAreRebuiltFromObjects(t *testing.T) {
 	}
 	must(t, data, "ledger", "audit")
 	must(t, data, "audit", "verify")
+}
+
+// A database server is put back to a moment of the past, as docs/operations.md says. Nothing is written until the records
+// are reconciled, and then everything that was issued since is there again.
+func TestADatabaseIsPutBackToAMoment(t *testing.T) {
+	t.Parallel()
+	data, server := onServer(t, postgrestest.Archiving()...)
+	hospital := smallScheme().hospitals[0].Code
+	issue := func(from, count int) {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "births.jsonl")
+		if err := writeBirths(file, from, count, hospital); err != nil {
+			t.Fatal(err)
+		}
+		must(t, data, "issue", "--births", file, "--workers", "1")
+	}
+	issue(1, 2)
+	backup, err := server.Backup(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	issue(3, 2)
+	moment := time.Now()
+	issue(5, 3) // lost to the database, and not to the objects
+	must(t, data, "ledger", "cosign")
+	before := must(t, data, "list", "--json")
+	if err := postgrestest.Do(t.Context(), server.URL("postgres"), "SELECT pg_switch_wal()"); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool {
+		var waiting int
+		return postgrestest.Ask(t.Context(), server.URL("postgres"),
+			`SELECT COUNT(*) FROM pg_stat_archiver WHERE last_archived_wal < pg_walfile_name(pg_current_wal_lsn() - 1)`, &waiting) == nil && waiting == 0
+	})
+	again, err := server.Recovered(t.Context(), backup, moment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := again.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	waitFor(t, func() bool {
+		var recovering bool
+		return postgrestest.Ask(t.Context(), again.URL("elicence"), `SELECT pg_is_in_recovery()`, &recovering) == nil && !recovering
+	})
+	set := "records.url=" + again.URL("elicence")
+	there := func(args ...string) called {
+		t.Helper()
+		return call(t.Context(), data, systemClock, append(args, "--set", set)...)
+	}
+	says(t, "the mark", there("database", "restored", "--why", "disk failure"), exitYes)
+	var rows []any
+	if c := there("list", "--json"); decode(c.stdout, &rows) != nil || len(rows) != 4 {
+		t.Fatalf("of the moment there are %d licences, want 4: %s", len(rows), c.stderr)
+	}
+	file := filepath.Join(t.TempDir(), "births.jsonl")
+	if err := writeBirths(file, 8, 1, hospital); err != nil {
+		t.Fatal(err)
+	}
+	says(t, "issue before it is reconciled", there("issue", "--births", file), exitUnavailable, "reconcile --mend")
+	says(t, "reconcile", there("reconcile", "--mend"), exitYes)
+	if after := there("list", "--json"); after.stdout != before {
+		t.Errorf("what was issued since is not there as it was:\n%s\nwas\n%s", after.stdout, before)
+	}
+	says(t, "issue", there("issue", "--births", file), exitYes, "issued 1")
+	says(t, "audit", there("ledger", "audit"), exitYes)
+	says(t, "the trail", there("audit", "verify"), exitYes)
 }
 
 // waitFor waits until another process has made a condition true.

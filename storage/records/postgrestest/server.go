@@ -75,6 +75,61 @@ func (s *Server) Standby(ctx context.Context, name string, settings ...string) (
 	return follower, nil
 }
 
+// Backup copies the cluster, while it works, into a folder that Recovered takes.
+func (s *Server) Backup(ctx context.Context) (string, error) {
+	folder, err := os.MkdirTemp(s.dir, "backup-")
+	if err == nil && s.owner != nil {
+		err = os.Chown(folder, int(s.owner.Uid), int(s.owner.Gid))
+	}
+	if err != nil {
+		return "", err
+	}
+	copied := s.command(ctx, "pg_basebackup", "-d", s.URL("postgres"), "-D", folder, "-X", "none", "-c", "fast", "--no-sync")
+	if out, err := copied.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("pg_basebackup: %w: %s", err, out)
+	}
+	return folder, nil
+}
+
+// Archive is where a server with the settings of Archiving keeps its write-ahead log.
+func (s *Server) Archive() string { return filepath.Join(s.dir, "archive") }
+
+// Archiving are the settings of a server that keeps its write-ahead log for recovery.
+func Archiving() []string {
+	return []string{"archive_mode=on", "wal_level=replica", "archive_timeout=1s", "archive_command=mkdir -p ../archive && cp %p ../archive/%f"}
+}
+
+// Recovered starts a server from a backup of this one, with what was committed until that moment and nothing later.
+func (s *Server) Recovered(ctx context.Context, backup string, until time.Time) (*Server, error) {
+	again, err := prepare(nil)
+	if err != nil {
+		return nil, err
+	}
+	settings := fmt.Sprintf("restore_command = 'cp %s/%%f %%p'\nrecovery_target_time = '%s'\nrecovery_target_action = 'promote'\narchive_mode = off\n",
+		s.Archive(), until.UTC().Format("2006-01-02 15:04:05.999999+00"))
+	out, err := s.command(ctx, "cp", "-a", backup, again.data()).CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("copy the backup: %w: %s", err, out)
+	}
+	conf, err := os.OpenFile(filepath.Join(again.data(), "postgresql.auto.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	_, err = conf.WriteString(settings)
+	signal := filepath.Join(again.data(), "recovery.signal")
+	err = errors.Join(err, conf.Close(), os.WriteFile(signal, nil, 0o600))
+	if err == nil && s.owner != nil {
+		err = os.Chown(signal, int(s.owner.Uid), int(s.owner.Gid))
+	}
+	if err == nil {
+		err = again.Up(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(again.dir))
+	}
+	return again, nil
+}
+
 // Promote makes a standby the primary.
 func (s *Server) Promote(ctx context.Context) error {
 	return Do(ctx, s.URL("postgres"), "SELECT pg_promote()")
@@ -133,7 +188,10 @@ func binaries() (string, error) {
 }
 
 func (s *Server) command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	c := exec.CommandContext(ctx, filepath.Join(s.bin, name), args...)
+	if path := filepath.Join(s.bin, name); name != "cp" {
+		name = path
+	}
+	c := exec.CommandContext(ctx, name, args...)
 	c.Dir = s.dir
 	c.Env = []string{"PATH=" + s.bin + ":/usr/bin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC"}
 	// A test that is killed leaves no server behind.
@@ -224,6 +282,16 @@ func Create(ctx context.Context, socket, database, template string) error {
 		return nil
 	}
 	return err
+}
+
+// Ask reads one value.
+func Ask(ctx context.Context, url, query string, into any) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	return conn.QueryRow(ctx, query).Scan(into)
 }
 
 // Do runs statements, each in a transaction of its own.
