@@ -95,7 +95,8 @@ const (
 	glance     = 10 * time.Millisecond
 	longGlance = 300 * time.Millisecond
 	// standstill is how long a licence must not have moved before it is taken from the process that has it. A birth takes
-	// milliseconds; but for the caller who asks again after a crash it is a wait.
+	// milliseconds; but for the caller who asks again after a crash it is a wait. With each time that it was taken it is twice
+	// as long: where everybody is slow, several would else take it from each other for ever.
 	standstill = time.Second
 )
 
@@ -106,7 +107,7 @@ func (s *Service) left(ctx context.Context, l Licence) (Licence, error) {
 		return s.records.ByID(ctx, l.ID)
 	}
 	pause := glance
-	for moved := time.Now(); time.Since(moved) < min(standstill, s.config.Patience); {
+	for moved := time.Now(); time.Since(moved) < min(standstill<<min(l.Epoch-1, 16), s.config.Patience); {
 		now, err := s.records.ByID(ctx, l.ID)
 		if err != nil || now.Stage == StageIssued || now.Stage == StageParked {
 			return now, err

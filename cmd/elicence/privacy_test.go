@@ -34,7 +34,10 @@ func (n needles) add(value, what string) {
 	for _, u := range utf16.Encode([]rune(value)) {
 		utf16be = wide.AppendUint16(utf16be, u)
 	}
-	forms := [][]byte{[]byte(value), utf16be, []byte(hex.EncodeToString([]byte(value))), []byte(strings.ToUpper(hex.EncodeToString(utf16be)))}
+	forms := [][]byte{[]byte(value), []byte(hex.EncodeToString([]byte(value))), []byte(strings.ToUpper(hex.EncodeToString(utf16be)))}
+	if len(utf16be) >= 6 { // four bytes stand in any megabytes of ciphertext, some day
+		forms = append(forms, utf16be)
+	}
 	for shift := range 3 {
 		// Of a longer text's base64 only the characters that hold nothing but this value are certain.
 		whole := base64.RawStdEncoding.EncodeToString(append(make([]byte, shift), value...))

@@ -330,18 +330,24 @@ func TestStoriesWithAService(t *testing.T) {
 	}
 	p.Condition = served(true)
 	plain := p.Cmds["installation"]
+	var running sync.Map // *testscript.TestScript → what stops its service
 	p.Cmds["installation"] = func(ts *testscript.TestScript, neg bool, args []string) {
+		if former, ok := running.LoadAndDelete(ts); ok { // its folder is about to be another
+			former.(func())()
+		}
 		plain(ts, neg, args)
 		c := exec.Command("elicence", "serve", "--data", ts.MkAbs("data"))
 		log := &written{}
 		c.Stdout, c.Stderr = log, log
 		ts.Check(c.Start())
-		ts.Defer(func() {
+		stop := sync.OnceFunc(func() {
 			_ = c.Process.Signal(syscall.SIGTERM)
 			if err := c.Wait(); err != nil {
 				ts.Logf("the service ended: %v\n%s", err, log)
 			}
 		})
+		running.Store(ts, stop)
+		ts.Defer(stop)
 		for end := time.Now().Add(soonest); ; time.Sleep(10 * time.Millisecond) {
 			if client, err := api.Connect(context.Background(), ts.MkAbs("data")); err == nil {
 				if code, _, err := client.Get(context.Background(), "/readyz"); err == nil && code == http.StatusOK {

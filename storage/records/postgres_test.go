@@ -97,6 +97,9 @@ func TestSuiteOnPostgres(t *testing.T) {
 	recordstest.Run(t, e)
 }
 
+// TestAtOnceOnPostgres is the part of the suite that the race detector sees.
+func TestAtOnceOnPostgres(t *testing.T) { recordstest.RunAtOnce(t, onPostgres(prepared(t).Socket())) }
+
 func TestKilledProcessesOnPostgres(t *testing.T) {
 	s := prepared(t)
 	t.Setenv(socketVariable, s.Socket())

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -64,7 +65,16 @@ type Engine struct {
 }
 
 // Run runs the whole suite but the kills, which need a TestMain: see Kill.
-func Run(t *testing.T, e Engine) {
+func Run(t *testing.T, e Engine) { runCases(t, e, func(string) bool { return true }) }
+
+// RunAtOnce runs what many callers do at once, for the race detector.
+func RunAtOnce(t *testing.T, e Engine) {
+	runCases(t, e, func(name string) bool {
+		return strings.HasPrefix(name, "Sixteen") || strings.HasPrefix(name, "Several") || strings.HasPrefix(name, "Leases")
+	})
+}
+
+func runCases(t *testing.T, e Engine, wanted func(name string) bool) {
 	for _, c := range []struct {
 		name string
 		run  func(t *testing.T, e Engine)
@@ -127,7 +137,9 @@ func Run(t *testing.T, e Engine) {
 		{"EveryCommitFails", everyCommitFails},
 		{"SixteenWritersOfFailingCommits", failingCommits},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.run(t, e) })
+		if wanted(c.name) {
+			t.Run(c.name, func(t *testing.T) { c.run(t, e) })
+		}
 	}
 }
 
