@@ -11,8 +11,8 @@ import (
 	"github.com/elicence/elicence/storage/records"
 )
 
-// release is the version of a packed program; the linker sets it (scripts/dist.sh).
-var release string
+// Of a packed program the linker sets these (scripts/dist.sh).
+var release, commit string
 
 // build says which program this is.
 type build struct {
@@ -24,10 +24,10 @@ type build struct {
 }
 
 func ownBuild() build {
-	b := build{Version: release, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Records: records.TablesVersion}
+	b := build{Version: release, Commit: commit, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Records: records.TablesVersion}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
+			if s.Key == "vcs.revision" && b.Commit == "" {
 				b.Commit = s.Value
 			}
 		}
