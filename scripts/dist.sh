@@ -23,10 +23,7 @@ mkdir -p dist
 # licences BINARY FOLDER: the licence texts of Go and of every module that is in the program.
 licences() {
 	mkdir -p "$2/go"
-	root=$(go env GOROOT)
-	for f in "$root/LICENSE" "$root/../../share/doc/golang/LICENSE"; do
-		[ -s "$f" ] && cp "$f" "$2/go/LICENSE" && break
-	done
+	cp "$(go env GOROOT)/LICENSE" "$2/go/LICENSE"
 	go version -m "$1" | awk '$1 == "dep" { print $2 "@" $3 }' | while read -r module; do
 		dir=$(go list -m -f '{{.Dir}}' "$module" 2>/dev/null) || dir=$(go mod download -json "$module" | sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p')
 		found=no
@@ -42,26 +39,26 @@ licences() {
 
 for arch in ${ARCHS:-amd64 arm64}; do
 	name=elicence-$version-linux-$arch
-	root=$work/$name
-	mkdir -p "$root/bin" "$root/share/elicence" "$root/share/doc/elicence/licences/fonts"
+	staged=$work/$name
+	mkdir -p "$staged/bin" "$staged/share/elicence" "$staged/share/doc/elicence/licences/fonts"
 	echo "building $name"
 	CGO_ENABLED=0 GOOS=linux GOARCH=$arch GOAMD64=v1 GOARM64=v8.0 GOFLAGS= go build -trimpath -buildvcs=false \
-		-ldflags "-s -w -buildid= -X main.release=$version -X main.commit=$commit" -o "$root/bin/elicence" ./cmd/elicence
-	cp -R packaging/systemd packaging/examples "$root/share/elicence/"
-	mkdir "$root/share/elicence/fonts"
-	cp "$fonts/HanaMinA.ttf" "$fonts/HanaMinB.ttf" "$root/share/elicence/fonts/"
-	cp packaging/README.md packaging/install.sh LICENSE "$root/"
-	cp docs/operations.md docs/licences.md "$root/share/doc/elicence/"
-	cp templates/fonts/OFL.txt "$root/share/doc/elicence/licences/fonts/NotoSerifSC-OFL.txt"
-	cp licence/guifan-LICENSE.txt "$root/share/doc/elicence/licences/"
+		-ldflags "-s -w -buildid= -X main.release=$version -X main.commit=$commit" -o "$staged/bin/elicence" ./cmd/elicence
+	cp -R packaging/systemd packaging/examples "$staged/share/elicence/"
+	mkdir "$staged/share/elicence/fonts"
+	cp "$fonts/HanaMinA.ttf" "$fonts/HanaMinB.ttf" "$staged/share/elicence/fonts/"
+	cp packaging/README.md packaging/install.sh LICENSE "$staged/"
+	cp docs/operations.md docs/licences.md "$staged/share/doc/elicence/"
+	cp templates/fonts/OFL.txt "$staged/share/doc/elicence/licences/fonts/NotoSerifSC-OFL.txt"
+	cp licence/guifan-LICENSE.txt "$staged/share/doc/elicence/licences/"
 	hanazono=$fonts/copyright
 	[ -s "$hanazono" ] || hanazono=/usr/share/doc/fonts-hanazono/copyright
-	cp "$hanazono" "$root/share/doc/elicence/licences/fonts/HanaMin-copyright"
-	licences "$root/bin/elicence" "$root/share/doc/elicence/licences"
-	find "$root" -type d -exec chmod 0755 {} + -o -type f -exec chmod 0644 {} +
-	chmod 0755 "$root/bin/elicence" "$root/install.sh"
+	cp "$hanazono" "$staged/share/doc/elicence/licences/fonts/HanaMin-copyright"
+	licences "$staged/bin/elicence" "$staged/share/doc/elicence/licences"
+	find "$work/$name" -type d -exec chmod 0755 {} + -o -type f -exec chmod 0644 {} +
+	chmod 0755 "$staged/bin/elicence" "$staged/install.sh"
 	(
-		cd "$root"
+		cd "$staged"
 		find . -type f ! -name SHA256SUMS ! -name SM3SUMS | sed 's|^\./||' | sort >"$work/files"
 		xargs -d '\n' sha256sum <"$work/files" >"$work/SHA256SUMS"
 		xargs -d '\n' openssl dgst -sm3 -r <"$work/files" | sed 's/ \*/  /' >"$work/SM3SUMS"
@@ -72,6 +69,6 @@ for arch in ${ARCHS:-amd64 arm64}; do
 	gzip -n -9 <"$work/$name.tar" >"dist/$name.tar.gz.new"
 	mv "dist/$name.tar.gz.new" "dist/$name.tar.gz"
 	(cd dist && sha256sum "$name.tar.gz" >"$name.tar.gz.sha256" && openssl dgst -sm3 -r "$name.tar.gz" | sed 's/ \*/  /' >"$name.tar.gz.sm3")
-	rm -rf "$root" "$work/$name.tar"
+	rm -rf "$staged" "$work/$name.tar"
 done
 ls -l dist
