@@ -8,13 +8,24 @@ LINT_VERSION := v2.15.0
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build demo test test-tools race lint bench soak clean
+.PHONY: build demo dist test-dist test-upgrade test test-tools race lint bench soak clean
 
 build:
 	$(GO) build -trimpath -o $(BIN)/elicence ./cmd/elicence
 
 demo: build
 	$(BIN)/elicence demo --births testdata/births/births.jsonl --data $(DATA)
+
+# One archive a processor, for machines without a network: docs/operations.md, “Install”.
+dist:
+	sh scripts/dist.sh
+
+# What an administrator does with an archive, and the way to a newer program and back.
+test-dist:
+	sh scripts/test-dist.sh
+
+test-upgrade:
+	sh scripts/test-upgrade.sh
 
 # What the tests need from Debian is installed first; where that cannot be, the script says what is missing.
 test-tools:
@@ -42,4 +53,4 @@ soak: build test-tools
 	sh scripts/soak.sh
 
 clean:
-	rm -rf $(BIN) $(TOOLS) reports
+	rm -rf $(BIN) $(TOOLS) reports dist

@@ -36,6 +36,13 @@ while read -r package tests; do
 	grep -q '^=== RUN' reports/race-some.log || { echo "$package has no test $tests" >&2 && status=1; }
 done <reports/race-some.txt
 
+echo "upgrade and the way back:"
+CGO_ENABLED=0 sh scripts/test-upgrade.sh >reports/upgrade.log 2>&1 || {
+	status=1
+	tail -n 40 reports/upgrade.log
+}
+tail -n 1 reports/upgrade.log
+
 echo "$(($(date +%s) - begun)) seconds"
 [ "$status" = 0 ] && echo "all tests passed"
 exit $status

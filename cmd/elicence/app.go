@@ -40,6 +40,7 @@ hand-over in a log that several organisations cosign, and lets anybody verify a 
 
 Exit codes: 0 yes, 1 no, 2 indeterminate, 3 a batch with refused lines, 64 usage, 69 unavailable, 70 internal.`,
 		Example:       "  elicence demo\n  elicence verify --trust data/export/trust.json data/export/*.pdf",
+		Version:       ownBuild().Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		// Cobra's own completion command would stand beside the product's verbs.
@@ -59,6 +60,7 @@ Exit codes: 0 yes, 1 no, 2 indeterminate, 3 a batch with refused lines, 64 usage
 		a.verifyCommand(), a.numberCommand(), a.keyCommand(), a.caCommand(), a.trustCommand(), a.ledgerCommand(),
 		a.jobsCommand(), a.benchCommand(), a.databaseCommand(), a.storageCommand(), a.configCommand(), a.serveCommand(),
 		a.auditCommand(), a.eraseCommand(), a.backupCommand(), a.restoreCommand(), a.reconcileCommand(),
+		a.versionCommand(),
 	)
 	root.AddCommand(a.custodyCommands()...)
 	usageErrors(root)

@@ -11,8 +11,8 @@ import (
 )
 
 func (a *app) databaseCommand() *cobra.Command {
-	c := &cobra.Command{Use: "database", Short: "数据库 · the PostgreSQL database of the records: rights of the service's role", Example: "  elicence database grants --role elicence_service | psql elicence"}
-	c.AddCommand(a.databaseGrants(), a.databaseRestored())
+	c := &cobra.Command{Use: "database", Short: "数据库 · the tables of the records: their version, the way back, rights of the service's role", Example: "  elicence database grants --role elicence_service | psql elicence"}
+	c.AddCommand(a.databaseGrants(), a.databaseVersion(), a.databaseDown(), a.databaseRestored())
 	return c
 }
 

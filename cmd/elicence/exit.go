@@ -127,6 +127,8 @@ func remedies() []remedy {
 			"存储恢复后再执行同一命令，即从中断处继续 · when the store answers again, repeat the command: it goes on where it stopped"},
 		{[]error{records.ErrSealed, objects.ErrDamaged, embedded.ErrDamaged, envelope.ErrOpen}, exitUnavailable, "数据目录损坏或混入了别处的文件",
 			"从备份整体放回 · the folder is damaged or mixed with another one: put it back whole from its backup"},
+		{[]error{records.ErrNoWayBack}, exitNo, "", "查看版本 · see the versions with: elicence database version"},
+		{[]error{records.ErrInUse}, exitUnavailable, "", "停止所有服务和命令，再执行 · stop all services and commands, then the same command"},
 		{[]error{records.ErrVersion}, exitUnavailable, "数据表版本与程序不符",
 			"用相应版本的程序，或先执行一条写入命令以升级 · use the program version that these records belong to, or run a writing command with this one, which brings older records forward"},
 		{[]error{licence.ErrUnavailable, objects.ErrFull, objects.ErrReadOnly, syscall.ENOSPC, syscall.EROFS, os.ErrPermission}, exitUnavailable, "暂不可用",

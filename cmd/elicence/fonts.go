@@ -17,6 +17,15 @@ const (
 	fontPackage   = "fonts-hanazono"
 )
 
+// shippedFontDir is where the archive has them: ../share/elicence/fonts, as seen from the program.
+func shippedFontDir() string {
+	program, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(filepath.Dir(program), "..", "share", "elicence", "fonts")
+}
+
 func hasFallbackFonts(dir string) bool {
 	for _, name := range fallbackFonts {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
@@ -29,7 +38,7 @@ func hasFallbackFonts(dir string) bool {
 // fetchFonts finds the fallback fonts, or brings them without root: Debian's own package, unpacked into the
 // installation's cache folder. It returns the folder.
 func fetchFonts(ctx context.Context, cache string) (string, error) {
-	for _, dir := range []string{systemFontDir, cache} {
+	for _, dir := range []string{systemFontDir, shippedFontDir(), cache} {
 		if hasFallbackFonts(dir) {
 			return dir, nil
 		}

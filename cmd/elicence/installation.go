@@ -112,7 +112,7 @@ func (a *app) openBase(c config) (*installation, error) {
 }
 
 func (i *installation) findTypes() {
-	dirs := []string{systemFontDir, filepath.Join(i.dir, "fonts")}
+	dirs := []string{systemFontDir, shippedFontDir(), filepath.Join(i.dir, "fonts")}
 	for _, d := range i.config.Fonts.Dirs {
 		if !filepath.IsAbs(d) {
 			d = filepath.Join(i.dir, d)
@@ -276,14 +276,17 @@ func (i *installation) secretPath(elem ...string) string {
 	return filepath.Join(append([]string{i.dir, "secrets"}, elem...)...) + ".passphrase"
 }
 
-// passphrase of a keystore: --passphrase-file, else $ELICENCE_PASSPHRASE, else (demonstration only) the secrets folder,
-// else a prompt.
+// passphrase of a keystore: --passphrase-file, else $ELICENCE_PASSPHRASE, else what systemd hands over, else (demonstration
+// only) the secrets folder, else a prompt.
 func (i *installation) passphrase(_ context.Context, name string) ([]byte, error) {
 	if f := i.app.passphraseFile; f != "" {
 		return readPassphrase(f)
 	}
 	if v := i.app.environment("ELICENCE_PASSPHRASE"); v != "" {
 		return []byte(v), nil
+	}
+	if b, err := i.app.handedPassphrase(name); b != nil || err != nil {
+		return b, err
 	}
 	if i.config.Demonstration {
 		b, err := readPassphrase(i.secretPath(name))

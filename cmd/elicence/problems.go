@@ -90,6 +90,8 @@ func codes() []named {
 		{"object-damaged", objects.ErrDamaged, http.StatusServiceUnavailable},
 		{"log-damaged", embedded.ErrDamaged, http.StatusServiceUnavailable},
 		{"not-opened", envelope.ErrOpen, http.StatusServiceUnavailable},
+		{"tables-no-way-back", records.ErrNoWayBack, http.StatusConflict},
+		{"tables-in-use", records.ErrInUse, http.StatusServiceUnavailable},
 		{"tables", records.ErrVersion, http.StatusServiceUnavailable},
 		{"stopping", api.ErrStopping, http.StatusServiceUnavailable},
 		{"busy", api.ErrBusy, http.StatusServiceUnavailable},

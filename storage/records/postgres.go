@@ -42,6 +42,9 @@ const (
 	poolConnections = 16
 )
 
+// applicationName is how the server lists this program's connections.
+const applicationName = "elicence"
+
 // OpenPostgres opens the records in a PostgreSQL database, 15 or newer, for any number of processes. url is what libpq
 // takes ("postgres://user@host/db?sslmode=verify-full" or "host=… dbname=…"); a password is not part of it, but comes from
 // PGPASSWORD, PGPASSFILE or a service file. The tables are made or brought forward if the role may do that; a role that
@@ -70,7 +73,7 @@ func connectPostgres(ctx context.Context, url string) (*postgresServer, error) {
 			c.ConnConfig.RuntimeParams[name] = value
 		}
 	}
-	set("application_name", "elicence")
+	set("application_name", applicationName)
 	// What is answered is durable, whatever the server's default is.
 	set("synchronous_commit", "on")
 	set("idle_in_transaction_session_timeout", idleInTransaction)

@@ -107,7 +107,7 @@ func TestCredentials(t *testing.T) {
 	}
 	both := "# of the store\n" + AccessKeyName + "=ours\n" + SecretKeyName + " = \"hunter2\"\n"
 	good := write("good", both, 0o600)
-	write(SystemdCredential, strings.ReplaceAll(both, "ours", "systemd's"), 0o400)
+	write(SystemdCredential, strings.ReplaceAll(both, "ours", "systemd's"), 0o440) // as systemd makes it for a user of its own
 	set := func(pairs ...string) func(string) string {
 		return func(name string) string {
 			for n := 0; n < len(pairs); n += 2 {

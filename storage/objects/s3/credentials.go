@@ -44,8 +44,12 @@ func FindCredentials(c Config, environment func(string) string) (Credentials, er
 	case k.access != "" || k.secret != "":
 		return Credentials{}, fmt.Errorf("%w: of $%s and $%s only one is set", ErrCredentials, AccessKeyName, SecretKeyName)
 	case c.CredentialsFile != "":
+		if info, err := os.Stat(c.CredentialsFile); err == nil && info.Mode().Perm()&0o077 != 0 {
+			return Credentials{}, fmt.Errorf("%w: %s can be read by others: chmod 600", ErrCredentials, c.CredentialsFile)
+		}
 		return readCredentials(c.CredentialsFile)
 	}
+	// The mode of systemd's files says nothing: with an ACL for the service's user they are 0440, in a folder for it alone.
 	if folder := environment("CREDENTIALS_DIRECTORY"); folder != "" {
 		k, err := readCredentials(filepath.Join(folder, SystemdCredential))
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -56,13 +60,6 @@ func FindCredentials(c Config, environment func(string) string) (Credentials, er
 }
 
 func readCredentials(path string) (Credentials, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return Credentials{}, fmt.Errorf("%w: %w", ErrCredentials, err)
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return Credentials{}, fmt.Errorf("%w: %s can be read by others: chmod 600", ErrCredentials, path)
-	}
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return Credentials{}, fmt.Errorf("%w: %w", ErrCredentials, err)
