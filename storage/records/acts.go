@@ -86,8 +86,7 @@ func act(ctx context.Context, s *session, issuer, kind string, body any) error {
 	if err != nil {
 		return fmt.Errorf("records: act: %w", err)
 	}
-	err = s.later(ctx, `INSERT INTO acts (issuer, kind, subject, body, kept) VALUES ($1, $2, $3, $4, 0)`, issuer, kind, subjectOf(body), b)
-	return err
+	return s.later(ctx, `INSERT INTO acts (issuer, kind, subject, body, kept) VALUES ($1, $2, $3, $4, 0)`, issuer, kind, subjectOf(body), b)
 }
 
 func subjectOf(body any) string {

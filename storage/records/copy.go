@@ -281,9 +281,8 @@ func (db *DB) AdoptErasure(ctx context.Context, e LostErasure, who audit.Entry) 
 
 func (db *DB) noteErasure(ctx context.Context, l issuing.Licence, e erasedAct) error {
 	return db.write(ctx, func(ctx context.Context, s *session) error {
-		err := s.later(ctx, `INSERT INTO erasures (key_id, issuer, licence, at, reason) VALUES ($1,$2,$3,$4,$5) ON CONFLICT (key_id) DO NOTHING`,
+		return s.later(ctx, `INSERT INTO erasures (key_id, issuer, licence, at, reason) VALUES ($1,$2,$3,$4,$5) ON CONFLICT (key_id) DO NOTHING`,
 			l.DataKeyID, l.Issuer, l.ID, e.At, e.Reason)
-		return err
 	})
 }
 
@@ -379,9 +378,8 @@ func adoptNote(ctx context.Context, s *session, event, ordinal int64, issuer, id
 	if err := json.Unmarshal(body, &found); err != nil || found.Licence != id {
 		return err
 	}
-	err = s.later(ctx, `INSERT INTO notes (event, licence, issuer, name, key_version, text)
+	return s.later(ctx, `INSERT INTO notes (event, licence, issuer, name, key_version, text)
 		SELECT $1, $2, $3, $4, $5, $6 FROM licences WHERE ordinal = $2 AND LENGTH(data_key) > 0`, event, ordinal, issuer, found.Name, found.Version, found.Text)
-	return err
 }
 
 // AdoptTrail takes sealed audit rows in that lie among the objects and not in these records. They must continue the chain:
@@ -476,17 +474,15 @@ func (db *DB) SetIndexKey(ctx context.Context, wrapped []byte) error {
 // RaiseStatusNumber sees to it that the next status list has a number above one that readers have seen.
 func (db *DB) RaiseStatusNumber(ctx context.Context, seen uint64) error {
 	return db.write(ctx, func(ctx context.Context, s *session) error {
-		err := s.later(ctx, `INSERT INTO counters (issuer, name, value) VALUES ('', 'status-list', $1)
+		return s.later(ctx, `INSERT INTO counters (issuer, name, value) VALUES ('', 'status-list', $1)
 			ON CONFLICT (issuer, name) DO UPDATE SET value = CASE WHEN counters.value < excluded.value THEN excluded.value ELSE counters.value END`,
 			int64(seen))
-		return err
 	})
 }
 
 func setValue(ctx context.Context, s *session, name string, value []byte) error {
-	err := s.later(ctx, `INSERT INTO installation (name, issuer, value) VALUES ($1, '', $2)
+	return s.later(ctx, `INSERT INTO installation (name, issuer, value) VALUES ($1, '', $2)
 		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
-	return err
 }
 
 // EventAt is where a licence's event stands in the log as the records have it; -1 if they do not have the event, or not yet

@@ -44,8 +44,7 @@ func (db *DB) RenewDuty(ctx context.Context, l issuing.Lease, term time.Duration
 // ReleaseDuty implements issuing.Duties.
 func (db *DB) ReleaseDuty(ctx context.Context, l issuing.Lease) error {
 	return db.write(ctx, func(ctx context.Context, s *session) error {
-		err := s.later(ctx, `UPDATE leases SET until = 0 WHERE name = $1 AND epoch = $2`, l.Duty, l.Epoch)
-		return err
+		return s.later(ctx, `UPDATE leases SET until = 0 WHERE name = $1 AND epoch = $2`, l.Duty, l.Epoch)
 	})
 }
 

@@ -138,9 +138,8 @@ func (db *DB) IndexOf(ctx context.Context, hash [32]byte) (index uint64, found b
 // PutSigned implements embedded.Store.
 func (db *DB) PutSigned(ctx context.Context, size uint64, note []byte) error {
 	return db.write(ctx, func(ctx context.Context, s *session) error {
-		err := s.later(ctx, `INSERT INTO log_signed (size, issuer, note) VALUES ($1, '', $2)
+		return s.later(ctx, `INSERT INTO log_signed (size, issuer, note) VALUES ($1, '', $2)
 			ON CONFLICT (size) DO UPDATE SET note = excluded.note`, int64(size), note)
-		return err
 	})
 }
 

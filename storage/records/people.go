@@ -90,10 +90,9 @@ func (db *DB) PutOrganisation(ctx context.Context, o licence.Organisation) error
 }
 
 func putOrganisation(ctx context.Context, s *session, o licence.Organisation) error {
-	err := s.later(ctx, `INSERT INTO organisations (issuer, name, name_en, kind, region) VALUES ($1,$2,$3,$4,$5)
+	return s.later(ctx, `INSERT INTO organisations (issuer, name, name_en, kind, region) VALUES ($1,$2,$3,$4,$5)
 		ON CONFLICT (issuer) DO UPDATE SET name = excluded.name, name_en = excluded.name_en, kind = excluded.kind,
 		region = excluded.region`, o.Code, o.Name, o.NameEN, o.Kind, o.Region)
-	return err
 }
 
 // PutPerson implements access.Register.
@@ -118,10 +117,9 @@ func rolesOf(p access.Person) []string {
 }
 
 func putPerson(ctx context.Context, s *session, p access.Person) error {
-	err := s.later(ctx, `INSERT INTO people (issuer, id, roles, salt, verifier) VALUES ($1,$2,$3,$4,$5)
+	return s.later(ctx, `INSERT INTO people (issuer, id, roles, salt, verifier) VALUES ($1,$2,$3,$4,$5)
 		ON CONFLICT (issuer, id) DO UPDATE SET roles = excluded.roles, salt = excluded.salt, verifier = excluded.verifier`,
 		p.Organisation, p.ID, words(rolesOf(p)), notNil(p.Salt), notNil(p.Verifier))
-	return err
 }
 
 // notNil keeps an empty value from becoming NULL.

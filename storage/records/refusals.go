@@ -66,10 +66,9 @@ func restoreStatus(ctx context.Context, s *session, ordinal int64) error {
 		return err
 	}
 	status := statusAfter(kind)
-	err = s.later(ctx, `UPDATE licences SET status = $1, status_at = $2,
+	return s.later(ctx, `UPDATE licences SET status = $1, status_at = $2,
 		replaced_by = CASE WHEN $1 = $3 THEN replaced_by ELSE '' END WHERE ordinal = $4 AND status <> $1`,
 		int(status), at, int(issuing.Superseded), ordinal)
-	return err
 }
 
 // standsIssued is a condition on licences n: issued, not revoked, and the ledger has not refused the issue.

@@ -117,8 +117,7 @@ func (db *DB) Restored(ctx context.Context) (string, error) {
 // MarkReconciled takes the mark away.
 func (db *DB) MarkReconciled(ctx context.Context) error {
 	return db.write(ctx, func(ctx context.Context, s *session) error {
-		err := s.later(ctx, `DELETE FROM installation WHERE name IN ('`+reconcileMark+`', '`+burnMark+`')`)
-		return err
+		return s.later(ctx, `DELETE FROM installation WHERE name IN ('`+reconcileMark+`', '`+burnMark+`')`)
 	})
 }
 

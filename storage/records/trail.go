@@ -15,8 +15,7 @@ import (
 
 // record writes one audit row in the transaction of what it tells of: no row, no data. It is chained later.
 func record(ctx context.Context, s *session, e audit.Entry) error {
-	err := s.later(ctx, insertAudit, auditArgs(e)...)
-	return err
+	return s.later(ctx, insertAudit, auditArgs(e)...)
 }
 
 const insertAudit = `INSERT INTO audit (issuer, at, person, what, why, whence, licence, fields) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)`
