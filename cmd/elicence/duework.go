@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/elicence/elicence/deliver"
@@ -17,7 +16,6 @@ import (
 	"github.com/elicence/elicence/signer"
 	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/signer/purpose"
-	"github.com/elicence/elicence/verify/status"
 )
 
 // atTheEnd bounds what a command spends on deliveries after its own work; what is left is done by the next command, by jobs
@@ -237,11 +235,7 @@ func (i *installation) holds(organisation string) bool {
 
 // statusEnds: half its life before the status list ends; now if there is none that can be read.
 func (i *installation) statusEnds() time.Time {
-	b, err := os.ReadFile(filepath.Join(i.dir, "publish", "status.json"))
-	if err != nil {
-		return time.Time{}
-	}
-	list, err := status.Parse(b)
+	list, err := i.readStatus()
 	if err != nil {
 		return time.Time{}
 	}

@@ -228,10 +228,8 @@ func (i *installation) ends() map[string]time.Time {
 	if t, err := i.readTrust(); err == nil {
 		found["trust-file"] = t.Content().Expires
 	}
-	if b, err := os.ReadFile(filepath.Join(i.dir, "publish", "status.json")); err == nil {
-		if list, err := status.Parse(b); err == nil {
-			found["status-list"] = list.Expires()
-		}
+	if list, err := i.readStatus(); err == nil {
+		found["status-list"] = list.Expires()
 	}
 	if until, ok := i.chain.crlsUntil(); ok {
 		found["revocation-lists"] = until

@@ -103,6 +103,14 @@ func (i *installation) readTrust() (*trust.File, error) {
 	return trust.Parse(b)
 }
 
+func (i *installation) readStatus() (*status.List, error) {
+	b, err := os.ReadFile(filepath.Join(i.dir, "publish", "status.json"))
+	if err != nil {
+		return nil, err
+	}
+	return status.Parse(b)
+}
+
 // pin is the SM3 of the operator's public key, kept apart from the trust file that it vouches for.
 func (i *installation) pin() (trust.SM3, error) {
 	b, err := os.ReadFile(filepath.Join(i.dir, "trust.pin"))
@@ -136,11 +144,7 @@ func (i *installation) currentVerifier(ctx context.Context) (*verify.Verifier, e
 	if err := i.publishStatus(ctx); err != nil {
 		return nil, err
 	}
-	b, err := os.ReadFile(filepath.Join(i.dir, "publish", "status.json"))
-	if err != nil {
-		return nil, err
-	}
-	list, err := status.Parse(b)
+	list, err := i.readStatus()
 	if err != nil {
 		return nil, err
 	}

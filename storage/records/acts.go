@@ -101,11 +101,6 @@ func (db *DB) ActsToKeep(ctx context.Context, limit int) ([]Act, error) {
 	return db.acts(ctx, `WHERE kept = 0 ORDER BY ordinal LIMIT $1`, limit)
 }
 
-// ActsFrom are at most limit acts from an ordinal on.
-func (db *DB) ActsFrom(ctx context.Context, ordinal int64, limit int) ([]Act, error) {
-	return db.acts(ctx, `WHERE ordinal >= $1 ORDER BY ordinal LIMIT $2`, ordinal, limit)
-}
-
 func (db *DB) acts(ctx context.Context, where string, args ...any) ([]Act, error) {
 	rows, err := db.rows(ctx, `SELECT ordinal, kind, body FROM acts `+where, args...)
 	if err != nil {
