@@ -71,19 +71,31 @@ func TestTilePaths(t *testing.T) {
 		index uint64
 		width int
 		want  string
+		size  uint64
 	}{
-		{0, 0, 256, "tile/0/000"},
-		{0, 1234067, 256, "tile/0/x001/x234/067"}, // the example of C2SP tlog-tiles
-		{3, 999, 256, "tile/3/999"},
-		{1, 1000, 5, "tile/1/x001/000.p/5"},
-		{0, 67, 1, "tile/0/067.p/1"},
+		{0, 0, 256, "tile/0/000", 256},
+		{0, 1234067, 256, "tile/0/x001/x234/067", 1234068 * 256}, // the example of C2SP tlog-tiles
+		{3, 999, 256, "tile/3/999", 1000 << 32},
+		{1, 1000, 5, "tile/1/x001/000.p/5", (256000 + 5) * 256},
+		{0, 67, 1, "tile/0/067.p/1", 67*256 + 1},
 	} {
 		if got := ledger.TilePath(x.level, x.index, x.width); got != x.want {
 			t.Errorf("%+v: %s", x, got)
 		}
+		if size, ok := ledger.SizeWithTile(x.want); !ok || size != x.size {
+			t.Errorf("%s is of a log of %d, %v, want %d", x.want, size, ok, x.size)
+		}
 	}
 	if got := ledger.EntriesPath(1000, 8); got != "tile/entries/x001/000.p/8" {
 		t.Error(got)
+	}
+	if size, ok := ledger.SizeWithTile("tile/entries/x001/000.p/8"); !ok || size != 256008 {
+		t.Error(size, ok)
+	}
+	for _, path := range []string{"", "tile/", "tile/0", "tile/0/", "tile/-1/000", "tile/8/000", "tile/0/0", "tile/0/000.p/0", "tile/0/000.p/256", "tile/0/000.p/", "tile/0/1000", "tile/entries/x01/000", "checkpoint/000", "tile/7/256"} {
+		if size, ok := ledger.SizeWithTile(path); ok {
+			t.Errorf("%q passes for a tile of a log of %d", path, size)
+		}
 	}
 }
 

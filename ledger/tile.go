@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // TileWidth is how many hashes or entries a full tile has: C2SP tlog-tiles.
@@ -32,6 +33,38 @@ func tileIndex(index uint64, width int) string {
 		s += ".p/" + strconv.Itoa(width)
 	}
 	return s
+}
+
+// SizeWithTile returns the size of the smallest log that has the tile or the bundle at this path, and false for any other
+// path.
+func SizeWithTile(path string) (size uint64, ok bool) {
+	rest, ok := strings.CutPrefix(path, "tile/")
+	if !ok {
+		return 0, false
+	}
+	kind, rest, _ := strings.Cut(rest, "/")
+	level, isLevel := 0, true
+	if kind != "entries" {
+		var err error
+		level, err = strconv.Atoi(kind)
+		isLevel = err == nil && level >= 0 && level < 8
+	}
+	groups, last, partial := strings.Cut(rest, ".p/")
+	width := TileWidth
+	if partial {
+		var err error
+		if width, err = strconv.Atoi(last); err != nil || width < 1 || width >= TileWidth {
+			return 0, false
+		}
+	}
+	index, err := strconv.ParseUint(strings.NewReplacer("x", "", "/", "").Replace(groups), 10, 64)
+	if err != nil || !isLevel || index >= 1<<(56-8*level) {
+		return 0, false
+	}
+	if again := tileIndex(index, width); again != rest {
+		return 0, false
+	}
+	return (index*TileWidth + uint64(width)) << (8 * level), true
 }
 
 // EncodeTile puts hashes one after another.

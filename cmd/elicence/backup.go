@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/elicence/elicence/issuing"
+	"github.com/elicence/elicence/ledger"
 	"github.com/elicence/elicence/storage/objects"
 	"github.com/elicence/elicence/storage/objects/dir"
 	"github.com/elicence/elicence/storage/records"
@@ -412,11 +413,12 @@ func forgetBeside(path string) error {
 }
 
 // eachCommonObject names the objects that belong to no single licence. A checkpoint that the copied records have not
-// reached would make them look rolled back: it belongs to the next backup. Wrapped data keys are in the records.
+// reached would make them look rolled back, and tiles of entries that they do not have would stand in the way of others:
+// both belong to the next backup. Wrapped data keys are in the records.
 func (i *installation) eachCommonObject(ctx context.Context, size uint64, take func(key string) error) error {
 	var keys []string
 	err := i.objects.List(ctx, "", func(o objects.Info) error {
-		if !strings.HasPrefix(o.Key, objects.Content) && !strings.HasPrefix(o.Key, objects.Deletable) && checkpointSize(o.Key) <= size {
+		if !strings.HasPrefix(o.Key, objects.Content) && !strings.HasPrefix(o.Key, objects.Deletable) && logSize(o.Key) <= size {
 			keys = append(keys, o.Key)
 		}
 		return nil
@@ -434,8 +436,11 @@ func (i *installation) eachCommonObject(ctx context.Context, size uint64, take f
 
 const checkpointPrefix = "checkpoint/"
 
-// checkpointSize is the size that the name of a published checkpoint begins with; 0 for any other object.
-func checkpointSize(key string) uint64 {
+// logSize is how many entries the log has at least, given that this object of it was published; 0 for what is not of the log.
+func logSize(key string) uint64 {
+	if size, ok := ledger.SizeWithTile(key); ok {
+		return size
+	}
 	rest, ok := strings.CutPrefix(key, checkpointPrefix)
 	if !ok {
 		return 0

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -54,6 +55,43 @@ func TestBackupBesideAWriter(t *testing.T) {
 		exported := filepath.Join(t.TempDir(), "out")
 		must(t, again, "export", "--all", "--out", exported)
 		verifies(t, again, exported, 2*len(listed(t, again)), true)
+	}
+}
+
+// Of a log that is ahead of the records that were copied, a backup takes what these records have and nothing beyond: tiles of
+// other entries would stand in the way for ever.
+func TestBackupTakesNoTileAheadOfItsRecords(t *testing.T) {
+	t.Parallel()
+	i, err := appAt(copyOf(t, issued), systemClock, io.Discard, io.Discard).openForWriting(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.close()
+	head, err := i.db.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := func(size uint64) (all, newest int) {
+		t.Helper()
+		err := i.eachCommonObject(t.Context(), size, func(key string) error {
+			all++
+			if logSize(key) > size {
+				t.Errorf("%s is taken with records of %d entries", key, size)
+			}
+			if logSize(key) == head.Size {
+				newest++
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all, newest
+	}
+	all, newest := count(head.Size)
+	fewer, none := count(head.Size - 1)
+	if newest < 3 || none != 0 || fewer != all-newest { // tile, bundle, checkpoint
+		t.Errorf("%d and %d of %d and %d objects are the newest", newest, none, all, fewer)
 	}
 }
 

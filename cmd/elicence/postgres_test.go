@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -40,8 +41,8 @@ func onServer(t *testing.T, settings ...string) (data string, server *postgreste
 	return data, server
 }
 
-// Three processes have the same births to issue, on one database. One is killed on the way, the server is restarted under
-// the others: in the end every birth has one licence and one number, whoever made it, and what a caller was told stands.
+// Three processes have the same births to issue, on one database, and one is killed on the way: in the end every birth has
+// one licence and one number, whoever made it, and what a caller was told stands.
 func TestSeveralProcessesIssueTheSameBirths(t *testing.T) {
 	t.Parallel()
 	data, server := onServer(t)
@@ -67,11 +68,13 @@ func TestSeveralProcessesIssueTheSameBirths(t *testing.T) {
 		}
 		all = append(all, p)
 	}
-	waitFor(t, func() bool { return answered(all[0].report) >= 10 })
+	waitFor(t, func() bool { // whoever issued them: a process may find that others were faster
+		report, err := os.ReadFile(all[0].report)
+		return err == nil && bytes.Count(report, []byte("\n")) >= 10
+	})
 	if err := all[0].Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, func() bool { return answered(all[1].report) >= count/2 })
 	for _, p := range all {
 		err := p.Wait()
 		if p == all[0] {

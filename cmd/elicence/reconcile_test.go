@@ -339,7 +339,7 @@ func TestNoSmallerTreeThanACosignersIsSigned(t *testing.T) {
 			}
 		}
 	}
-	want := checkpointSize("checkpoint/" + filepath.Base(newest))
+	want := logSize("checkpoint/" + filepath.Base(newest))
 	lost := filepath.Join(t.TempDir(), "lost")
 	if err := os.RemoveAll(filepath.Join(data, "records")); err != nil {
 		t.Fatal(err)
@@ -369,6 +369,39 @@ func TestNoSmallerTreeThanACosignersIsSigned(t *testing.T) {
 	if now, err := os.ReadFile(filepath.Join(lost, "cosigners", demonstrationScheme().police.Code+".checkpoint")); err != nil || string(now) != string(cosigned) {
 		t.Errorf("the cosigner's state was touched: %v", err)
 	}
+}
+
+// Tiles that were published before their checkpoint was signed stand for ever: a rebuild takes the entries under them, so
+// that the next ones find their place.
+func TestWhatWasPublishedUnsignedComesBack(t *testing.T) {
+	t.Parallel()
+	data := copyOf(t, issued)
+	checkpoints, err := filepath.Glob(filepath.Join(data, "objects", "checkpoint", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(checkpoints)
+	want := logSize("checkpoint/" + filepath.Base(checkpoints[len(checkpoints)-1]))
+	cosigners, err := filepath.Glob(filepath.Join(data, "cosigners", "*.checkpoint"))
+	if err != nil || len(cosigners) == 0 {
+		t.Fatal(cosigners, err)
+	}
+	for _, f := range append(checkpoints, cosigners...) {
+		if size := logSize("checkpoint/" + filepath.Base(f)); size == want || size == 0 {
+			if err := os.Remove(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(data, "records")); err != nil {
+		t.Fatal(err)
+	}
+	if r := reconcileTo(t, data, exitYes, "--mend", "--rebuild"); r.Entries < want {
+		t.Errorf("%d entries came back, tiles of %d had been published", r.Entries, want)
+	}
+	must(t, data, "issue", "--births", birthsOf(t, 13, 2))
+	must(t, data, "ledger", "cosign")
+	balanced(t, data)
 }
 
 // A rebuild that is killed anywhere is finished by the same command, to the same end.

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/elicence/elicence/ledger"
@@ -23,20 +20,29 @@ func (x *reconciler) log(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	bundles, err := x.entryBundles(ctx)
+	if err != nil {
+		return err
+	}
+	// Last of the three: beside a writer the records have at least what was published before.
 	head, err := x.db.Head(ctx)
 	if err != nil {
 		return err
 	}
-	best := head.Size
+	signed := head.Size
 	for size := range notes {
-		best = max(best, size)
+		signed = max(signed, size)
 	}
-	if best > head.Size {
+	if best := max(signed, bundles.reach(head.Size)); best > head.Size {
 		d := difference{Kind: "log", Where: x.config.Records.Path, ZH: fmt.Sprintf("账本缺少第 %d 条至第 %d 条", head.Size, best-1),
 			EN: fmt.Sprintf("the log in the records lacks the entries from %d to %d", head.Size, best-1)}
 		var failed error
 		err := x.differs(d, func() error {
-			failed = x.takeEntries(ctx, head.Size, best, notes)
+			failed = x.takeEntries(ctx, bundles, head.Size, signed, notes[signed])
+			if failed == nil {
+				// What was published and not signed yet binds too: its tiles stand, and no others can take their place.
+				failed = x.takeEntries(ctx, bundles, signed, best, nil)
+			}
 			return failed
 		})
 		if errors.Is(failed, errNoEntries) || errors.Is(failed, errOtherTree) {
@@ -110,9 +116,12 @@ func (x *reconciler) checkpoints(ctx context.Context) (map[uint64]*ledger.Note, 
 	return notes, nil
 }
 
-// takeEntries appends what the bundles have from … to-1.
-func (x *reconciler) takeEntries(ctx context.Context, from, to uint64, notes map[uint64]*ledger.Note) error {
-	entries, err := x.publishedEntries(ctx, from, to)
+// takeEntries appends what the bundles have from … to-1, and holds the tree to the checkpoint of that size, if there is one.
+func (x *reconciler) takeEntries(ctx context.Context, bundles entryBundles, from, to uint64, note *ledger.Note) error {
+	if from >= to {
+		return nil
+	}
+	entries, err := bundles.read(ctx, x.objects, from, to)
 	if err != nil {
 		return err
 	}
@@ -132,43 +141,49 @@ func (x *reconciler) takeEntries(ctx context.Context, from, to uint64, notes map
 	if err != nil {
 		return err
 	}
-	if head.Size != to || string(head.Body) != string(notes[to].Body) {
+	if head.Size != to || note != nil && string(head.Body) != string(note.Body) {
 		return errOtherTree
 	}
 	return nil
 }
 
-// publishedEntries reads entries from the widest bundles that were published.
-func (x *reconciler) publishedEntries(ctx context.Context, from, to uint64) ([][]byte, error) {
+// entryBundles are the widest bundles of entries that were published, by the index of their tile.
+type entryBundles map[uint64]int
+
+func (x *reconciler) entryBundles(ctx context.Context) (entryBundles, error) {
 	names, err := x.bundles(ctx, "tile/entries/")
 	if err != nil {
 		return nil, err
 	}
-	there := map[string]bool{}
-	partial := map[string]int{} // widest, by the name of the full one
+	widest := entryBundles{}
 	for _, n := range names {
-		there[n] = true
-		if dir, width := path.Split(n); strings.HasSuffix(dir, ".p/") {
-			if w, err := strconv.Atoi(width); err == nil {
-				full := strings.TrimSuffix(dir, ".p/")
-				partial[full] = max(partial[full], w)
-			}
+		if size, ok := ledger.SizeWithTile(n); ok {
+			index := (size - 1) / ledger.TileWidth
+			widest[index] = max(widest[index], int(size-index*ledger.TileWidth))
 		}
 	}
+	return widest, nil
+}
+
+// reach is the size of the log that the bundles give to one that has size entries: at least size.
+func (w entryBundles) reach(size uint64) uint64 {
+	for w[size/ledger.TileWidth] > int(size%ledger.TileWidth) {
+		size = size/ledger.TileWidth*ledger.TileWidth + uint64(w[size/ledger.TileWidth])
+	}
+	return size
+}
+
+// read returns the entries from … to-1; errNoEntries if the bundles do not have all of them.
+func (w entryBundles) read(ctx context.Context, from objectStore, first, to uint64) ([][]byte, error) {
 	var entries [][]byte
-	for index := from / ledger.TileWidth; index*ledger.TileWidth < to; index++ {
-		first := index * ledger.TileWidth
-		full := ledger.EntriesPath(index, ledger.TileWidth)
-		width := ledger.TileWidth
-		name := full
-		if !there[full] {
-			width = partial[full]
-			if width == 0 || first+uint64(width) < min(to, first+ledger.TileWidth) {
-				return nil, fmt.Errorf("%w: %s", errNoEntries, full)
-			}
-			name = ledger.EntriesPath(index, width)
+	for first < to {
+		index, offset := first/ledger.TileWidth, int(first%ledger.TileWidth)
+		width := w[index]
+		if width <= offset {
+			return nil, fmt.Errorf("%w: %s", errNoEntries, ledger.EntriesPath(index, ledger.TileWidth))
 		}
-		b, err := x.objects.Get(ctx, name)
+		name := ledger.EntriesPath(index, width)
+		b, err := from.Get(ctx, name)
 		if err != nil {
 			return nil, err
 		}
@@ -176,11 +191,9 @@ func (x *reconciler) publishedEntries(ctx context.Context, from, to uint64) ([][
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		for n, e := range some {
-			if at := first + uint64(n); at >= from && at < to {
-				entries = append(entries, e)
-			}
-		}
+		some = some[offset:min(uint64(width), to-index*ledger.TileWidth)]
+		entries = append(entries, some...)
+		first += uint64(len(some))
 	}
 	return entries, nil
 }

@@ -220,7 +220,22 @@ func (t *tree) publish(ctx context.Context, from, to uint64) error {
 	return nil
 }
 
+// publishTile writes the bundle before the tile: of whatever a tile fixes for ever, the entries can then be had.
 func (t *tree) publishTile(ctx context.Context, id tileID, width int) error {
+	if id.level == 0 {
+		first := id.index * ledger.TileWidth
+		entries, err := readEntries(ctx, t.store, first, first+uint64(width))
+		if err != nil {
+			return err
+		}
+		b, err := ledger.EncodeEntries(entries)
+		if err != nil {
+			return err
+		}
+		if err := put(ctx, t.tiles, ledger.EntriesPath(id.index, width), b); err != nil {
+			return err
+		}
+	}
 	t.mu.Lock()
 	known, err := t.tile(ctx, id, width)
 	if err != nil {
@@ -229,22 +244,7 @@ func (t *tree) publishTile(ctx context.Context, id tileID, width int) error {
 	}
 	hashes := ledger.EncodeTile(known.rows[0][:width])
 	t.mu.Unlock()
-	if err := put(ctx, t.tiles, ledger.TilePath(id.level, id.index, width), hashes); err != nil {
-		return err
-	}
-	if id.level > 0 {
-		return nil
-	}
-	first := id.index * ledger.TileWidth
-	entries, err := readEntries(ctx, t.store, first, first+uint64(width))
-	if err != nil {
-		return err
-	}
-	b, err := ledger.EncodeEntries(entries)
-	if err != nil {
-		return err
-	}
-	return put(ctx, t.tiles, ledger.EntriesPath(id.index, width), b)
+	return put(ctx, t.tiles, ledger.TilePath(id.level, id.index, width), hashes)
 }
 
 func put(ctx context.Context, t Tiles, path string, b []byte) error {
