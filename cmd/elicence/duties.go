@@ -53,7 +53,7 @@ func (i *installation) sequenceDuty(ctx context.Context) error {
 	return err
 }
 
-// sealDuty chains the audit trail and anchors its head on the log.
+// sealDuty chains the audit trail, puts it among the objects, and anchors its head on the log.
 func (i *installation) sealDuty(ctx context.Context) error {
 	// Nobody else may seal and anchor in between: the log has the heads in their order, and an older one after a newer one
 	// would look like a trail that was written anew.
@@ -67,7 +67,7 @@ func (i *installation) sealDuty(ctx context.Context) error {
 		if err := i.ledger.open(ctx); err != nil {
 			return err
 		}
-		return i.ledger.anchorTrail(ctx, head)
+		return i.ledger.vouch(ctx, head)
 	})
 }
 

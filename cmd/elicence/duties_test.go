@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/elicence/elicence/api"
+	"github.com/elicence/elicence/audit"
 	"github.com/elicence/elicence/licence"
 	"github.com/elicence/elicence/verify/status"
 )
@@ -166,6 +167,42 @@ func TestServiceInThisProcess(t *testing.T) {
 	var r auditReport
 	if err := decode(must(t, data, "ledger", "audit", "--json"), &r); err != nil || !r.Clean || r.Lag != 0 {
 		t.Errorf("audit: %+v, %v", r, err)
+	}
+}
+
+// What the log vouches for comes back with the objects: they have every row of the trail before its head is anchored.
+func TestNothingIsAnchoredThatTheObjectsLack(t *testing.T) {
+	t.Parallel()
+	data := copyOf(t, issued)
+	must(t, data, "show", "X000000001", "--fields", "--why", "to have a row that is not sealed yet")
+	i, err := appAt(data, systemClock, io.Discard, io.Discard).openForWriting(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.close()
+	anchored := func() (head [32]byte) {
+		t.Helper()
+		if err := i.ledger.open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, head, err = i.ledger.lastAnchor(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return head
+	}
+	before := anchored()
+	if err := i.sealDuty(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if anchored() == before {
+		t.Fatal("nothing was anchored: this shows nothing")
+	}
+	var newest uint64
+	if err := i.db.Sealed(t.Context(), 0, func(l audit.Link) error { newest = l.Sequence; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := i.db.TrailKept(t.Context()); err != nil || kept != newest {
+		t.Errorf("the objects have %d rows of %d that are vouched for; %v", kept, newest, err)
 	}
 }
 

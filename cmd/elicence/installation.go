@@ -52,6 +52,9 @@ type installation struct {
 	publishing sync.Mutex      // one trust file or status list at a time: each has the number after the last one's
 	ceremony   sync.Mutex      // one change of keys and certificates at a time
 
+	keeping   sync.Mutex // one keeping at a time
+	keptIndex []byte     // the wrapped index key as it was put among the objects last
+
 	checking sync.Mutex
 	checker  *verify.Verifier
 	checked  fileState // of the trust file that checker goes by

@@ -27,12 +27,15 @@ const (
 
 // keep puts what is new among the objects. It may fail and be called again: a bundle whose put was not answered is found there.
 func (i *installation) keep(ctx context.Context) error {
+	i.keeping.Lock()
+	defer i.keeping.Unlock()
 	return errors.Join(i.keepIndexKey(ctx), i.keepActs(ctx), i.keepTrail(ctx))
 }
 
+// keepIndexKey puts the index key once in a process, and again when it was wrapped anew.
 func (i *installation) keepIndexKey(ctx context.Context) error {
 	wrapped, err := i.db.IndexKey(ctx)
-	if err != nil {
+	if err != nil || bytes.Equal(wrapped, i.keptIndex) {
 		return err
 	}
 	b, err := envelope.KeyRecord{KeyID: envelope.IndexKeyID, Wrapped: wrapped}.Encode()
@@ -43,7 +46,9 @@ func (i *installation) keepIndexKey(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = i.parts().putKey(ctx, o)
+	if _, err = i.parts().putKey(ctx, o); err == nil {
+		i.keptIndex = wrapped
+	}
 	return err
 }
 

@@ -168,12 +168,8 @@ func (g *log) catchUpNow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What the log vouches for must come back with the objects: they have it first. What cannot be put or anchored now is put
-	// and anchored later: no step and no receipt waits for it.
-	if err := g.i.keep(ctx); err != nil {
-		g.i.notice(ctx, "elicence: 对象库中的副本落后 / the copy among the objects lags behind: %v", err)
-	}
-	if err := g.anchorTrail(ctx, head); err != nil {
+	// No step and no receipt waits for it: what cannot be put or anchored now is put and anchored the next time.
+	if err := g.vouch(ctx, head); err != nil {
 		g.i.notice(ctx, "elicence: 审计记录未锚定 / the audit trail is not anchored: %v", err)
 	}
 	return g.cosign(ctx)
@@ -185,6 +181,14 @@ func (g *log) seal(ctx context.Context) (head [32]byte, err error) {
 		return head, fmt.Errorf("seal the audit trail: %w", err)
 	}
 	return head, nil
+}
+
+// vouch anchors the sealed trail on the log. What the log vouches for must come back with the objects: they have it first.
+func (g *log) vouch(ctx context.Context, head [32]byte) error {
+	if err := g.i.keep(ctx); err != nil {
+		return fmt.Errorf("对象库中的副本落后 / the copy among the objects lags behind: %w", err)
+	}
+	return g.anchorTrail(ctx, head)
 }
 
 // anchor sequences what waits. What the ledger refuses has not happened: that is never silent.
