@@ -127,6 +127,8 @@ func remedies() []remedy {
 			"存储恢复后再执行同一命令，即从中断处继续 · when the store answers again, repeat the command: it goes on where it stopped"},
 		{[]error{records.ErrSealed, objects.ErrDamaged, embedded.ErrDamaged, envelope.ErrOpen}, exitUnavailable, "数据目录损坏或混入了别处的文件",
 			"从备份整体放回 · the folder is damaged or mixed with another one: put it back whole from its backup"},
+		{[]error{objects.ErrExists}, exitUnavailable, "记录与对象库不是同一套",
+			"核对：elicence reconcile · records and objects do not belong together: see what differs with: elicence reconcile"},
 		{[]error{records.ErrNoWayBack}, exitNo, "", "查看版本 · see the versions with: elicence database version"},
 		{[]error{records.ErrInUse}, exitUnavailable, "", "停止所有服务和命令，再执行 · stop all services and commands, then the same command"},
 		{[]error{records.ErrVersion}, exitUnavailable, "数据表版本与程序不符",

@@ -87,6 +87,7 @@ func codes() []named {
 		{"duty-held", issuing.ErrHeld, http.StatusServiceUnavailable},
 		{"duty-lapsed", issuing.ErrLapsed, http.StatusServiceUnavailable},
 		{"sealed", records.ErrSealed, http.StatusServiceUnavailable},
+		{"object-other", objects.ErrExists, http.StatusServiceUnavailable},
 		{"object-damaged", objects.ErrDamaged, http.StatusServiceUnavailable},
 		{"log-damaged", embedded.ErrDamaged, http.StatusServiceUnavailable},
 		{"not-opened", envelope.ErrOpen, http.StatusServiceUnavailable},
