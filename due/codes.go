@@ -22,6 +22,7 @@ var codes = []struct {
 	{"key", Words{"签名密钥不可用", "the signing key is not at hand"}},
 	{"records", Words{"记录暂不可用", "the records are not available for now"}},
 	{"does-not-fit", Words{"对账不符", "what was compared does not fit"}},
+	{CodeErased, Words{"该证照的个人数据已销毁，不再交付", "the personal data of the licence were erased: nothing more is delivered"}},
 	{CodeInterrupted, Words{"程序停止，未完成", "the program was stopped"}},
 	{CodeAbandoned, Words{"多次领取后都未答复", "it was taken again and again, and nobody came back"}},
 	{CodeInternal, Words{"程序内部错误", "a fault of this program"}},

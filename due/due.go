@@ -5,6 +5,7 @@
 //	          ▲        │  └────▶ dead ──▶ due, when a person sends it again
 //	          └────────┘ failed: again later
 //	(held, due, leased or dead) ──▶ cancelled, by a person
+//	(done or cancelled) ──▶ removed, when it has been kept long enough
 //
 // Each lane is worked off by itself: a receiver that is slow or away holds up its own lane and no other.
 package due
@@ -28,7 +29,7 @@ const (
 	Leased    State = "leased"    // a worker has it until its lease ends
 	Done      State = "done"      // the receiver has it, or had it already
 	Dead      State = "dead"      // given up; a person sees it, and sends it again or cancels it
-	Cancelled State = "cancelled" // a person has ended it
+	Cancelled State = "cancelled" // a person has ended it, or its licence was erased
 )
 
 // States returns all states, in the order in which a person wants to see them.
@@ -166,6 +167,24 @@ type Desk interface {
 	Cancel(ctx context.Context, ids []int64, at time.Time, who audit.Entry) (int, error)
 	// Release makes the held jobs of a licence due, and returns how many there were.
 	Release(ctx context.Context, licenceID string, at time.Time, who audit.Entry) (int, error)
+	// Hasten makes an upkeep due at once that waits for its next time; one that failed last keeps its back-off. Only this
+	// process is woken. It reports whether there was something to hasten.
+	Hasten(ctx context.Context, lane string, at time.Time) (bool, error)
+	// Prune looks at no more than limit jobs that are done or cancelled, as the state says, in the order of their rows, from
+	// the one behind after on (0 to begin), and removes those that ended before the given time. next is where to go on, 0 when
+	// no older one is left. Whatever a call leaves, a later one finds.
+	Prune(ctx context.Context, state State, before time.Time, after int64, limit int) (removed int, next int64, err error)
+}
+
+// Wakes tells who works lanes off that there is something new, so that they need not ask all the time. It is a hint: what is to
+// be done, and by whom, the rows alone say. Its methods are safe for concurrent use.
+type Wakes interface {
+	// Woken gets a value soon after each commit that made work of the lane due, or may be due at another time than before;
+	// several commits may give one value, and none gives one too many that does harm. It is one channel for each lane: of
+	// several who wait for it, one gets the value.
+	Woken(lane string) <-chan struct{}
+	// Hears reports whether the commits of all processes are heard just now. Whenever that changes, every lane is woken.
+	Hears() bool
 }
 
 // UpkeepStatus is the lane of publishing the status list. The transaction that changes a licence's status wakes it.
@@ -179,4 +198,5 @@ const (
 	CodeInternal    = "internal"
 	CodeInterrupted = "interrupted"
 	CodeAbandoned   = "abandoned"
+	CodeErased      = "erased" // of a job that was cancelled because there is nothing left to deliver
 )

@@ -21,7 +21,11 @@ type Options struct {
 	Lease       time.Duration // 2 minutes; a job that runs longer renews it, so it bounds how long a killed worker's job waits
 	MaxAttempts int           // 50: about two days with the other defaults
 	Backoff     Backoff       // 5 s, 1 hour
-	NotYet      time.Duration // 5 s; until the next look at what is still to come, at least
+	NotYet      time.Duration // 5 s; until the next look at what is still to come, at least; of what lags, at most
+	// Wakes is who says that there is something new, nil for nobody. Wait looks all the same: each LookEvery (1 s) while
+	// not everything is heard, each LookSeldom (10 s) while it is.
+	Wakes                 Wakes
+	LookEvery, LookSeldom time.Duration
 	// Report is told how each attempt ended, nil for nothing; it must be safe for concurrent use. err is nil for what was done.
 	Report func(j Job, s Settlement, err error)
 }
@@ -38,6 +42,12 @@ func (o Options) complete() Options {
 	}
 	if o.NotYet == 0 {
 		o.NotYet = 5 * time.Second
+	}
+	if o.LookEvery == 0 {
+		o.LookEvery = time.Second
+	}
+	if o.LookSeldom == 0 {
+		o.LookSeldom = 10 * time.Second
 	}
 	if o.Report == nil {
 		o.Report = func(Job, Settlement, error) {}
@@ -116,7 +126,7 @@ func (r *Runner) Drain(ctx context.Context) (Summary, error) {
 }
 
 // DrainLane works off what is due now in one lane and returns when nothing more can be taken: it neither waits for what
-// is due later nor comes back to what failed. It is what a loop, or whoever wakes the workers, calls.
+// is due later nor comes back to what failed. A loop calls it and Wait by turns.
 func (r *Runner) DrainLane(ctx context.Context, lane string) (Summary, error) {
 	l, known := r.lanes[lane]
 	if !known {
@@ -144,6 +154,50 @@ func (r *Runner) DrainLane(ctx context.Context, lane string) (Summary, error) {
 	}
 	group.Wait()
 	return sum, errors.Join(errs...)
+}
+
+// gather is how long a waiter that was woken lets further wakes come together.
+const gather = 50 * time.Millisecond
+
+// Wait returns when the lane is worth another look: somebody has made work of it due, the time of what is due next has come,
+// or it was not looked at for so long that something may have been missed. The error is that of ctx, or says that there is no
+// such lane.
+func (r *Runner) Wait(ctx context.Context, lane string) error {
+	if _, known := r.lanes[lane]; !known {
+		return fmt.Errorf("due: no lane %q", lane)
+	}
+	var woken <-chan struct{} // nil: nobody wakes
+	wait := r.options.LookEvery
+	if w := r.options.Wakes; w != nil {
+		woken = w.Woken(lane)
+		if w.Hears() {
+			wait = r.options.LookSeldom
+		}
+	}
+	// An error here is the next look's, too, which says it.
+	if next, err := r.queue.NextDue(ctx, lane); err == nil && !next.IsZero() {
+		// What is due already and yet was not taken is in another's hands this very moment.
+		ahead := next.Sub(r.clock.Now())
+		if ahead <= 0 {
+			ahead = r.options.LookEvery
+		}
+		wait = min(wait, ahead)
+	}
+	select {
+	case <-ctx.Done():
+	case <-r.clock.After(wait):
+	case <-woken:
+		// While much becomes due, one look for all of a moment.
+		select {
+		case <-ctx.Done():
+		case <-r.clock.After(gather):
+		}
+		select {
+		case <-woken:
+		default:
+		}
+	}
+	return ctx.Err()
 }
 
 // one takes and works one job. more is false when there was none to take.
@@ -228,8 +282,10 @@ func (r *Runner) judge(ctx context.Context, l Lane, j Job, done Worked, err erro
 	}
 	switch failed.Verdict {
 	case Lags:
-		// One job looks, not ten thousand; and the order stays.
-		s.Attempt, s.Lane = false, now.Add(r.options.NotYet)
+		// One job looks, not ten thousand; and the order stays. What became due a moment ago waits for a receipt that comes
+		// a moment later; what waits for long waits for something that is away.
+		wait := min(max(now.Sub(j.Created)/2, r.options.NotYet/20), r.options.NotYet)
+		s.Attempt, s.Lane = false, now.Add(wait)
 		return s, nil
 	case NotYet:
 		wait := min(now.Sub(j.Created)/4, r.options.Backoff.Ceiling)

@@ -96,6 +96,7 @@ var errNoInstallation = errors.New("no installation here")
 func defaultSettings() map[string]any {
 	return map[string]any{
 		"zone": "UTC", "status.validity": 24 * time.Hour, "trust.validity": 365 * 24 * time.Hour, "signature.contentOids": "pkcs7",
+		"deliver.keep":     keepEnded,
 		"serve.stopWithin": 30 * time.Second, "log.level": "info", "traces.ratio": 1.0,
 	}
 }

@@ -14,8 +14,15 @@ import (
 // deliverConfig is the part of elicence.yaml that says who is told of what.
 type deliverConfig struct {
 	Attempts  int              `yaml:"attempts,omitempty"` // before a delivery becomes a dead letter; 0: 50
+	Keep      time.Duration    `yaml:"keep,omitempty"`     // due work that is done or cancelled
 	Receivers []receiverConfig `yaml:"receivers,omitempty"`
 }
+
+// Bounds of deliver.keep. What ended yesterday somebody may still ask for.
+const (
+	keepEnded      = 90 * 24 * time.Hour
+	keepEndedLeast = 24 * time.Hour
+)
 
 type receiverConfig struct {
 	Organisation string        `yaml:"organisation"`
@@ -42,6 +49,9 @@ const maxAtOnce = 32
 func (c deliverConfig) check() error {
 	if c.Attempts < 0 {
 		return fmt.Errorf("attempts is %d", c.Attempts)
+	}
+	if c.Keep < keepEndedLeast {
+		return fmt.Errorf("keep is %s; at least %s", c.Keep, keepEndedLeast)
 	}
 	seen := map[string]bool{}
 	for n, r := range c.Receivers {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/elicence/elicence/deliver"
@@ -22,8 +23,12 @@ import (
 // run, or by a process that runs on.
 const atTheEnd = 10 * time.Second
 
-// lookEvery is how often a process that runs on asks each lane whether something is due: one indexed read.
-const lookEvery = time.Second
+// How often a process that runs on looks into each lane, unless it is woken or knows of a time: lookSeldom as long as it hears
+// of all that others make due.
+const (
+	lookEvery  = time.Second
+	lookSeldom = 10 * time.Second
+)
 
 // waits is the system's time for the runner.
 type waits struct{ now func() time.Time }
@@ -33,7 +38,9 @@ func (w waits) After(d time.Duration) <-chan time.Time { return time.After(d) }
 
 // runner works off these lanes; report may be nil.
 func (i *installation) runner(lanes []due.Lane, report func(due.Job, due.Settlement, error)) (*due.Runner, error) {
-	return due.NewRunner(i.db, waits{i.app.now}, rand.Float64, due.Options{MaxAttempts: i.config.Deliver.Attempts, Report: report}, lanes...)
+	return due.NewRunner(i.db, waits{i.app.now}, rand.Float64, due.Options{
+		MaxAttempts: i.config.Deliver.Attempts, Report: report, Wakes: i.db, LookEvery: lookEvery, LookSeldom: lookSeldom,
+	}, lanes...)
 }
 
 // deliveryLanes are one lane for each configured receiver. One whose driver does not open fails by itself, later, and holds
@@ -204,29 +211,38 @@ const (
 	upkeepTrust       = "upkeep-trust"
 	upkeepRevocations = "upkeep-revocations"
 	upkeepReconcile   = "upkeep-reconcile"
+	upkeepPrune       = "upkeep-prune"
 )
 
-// upkeep is one kind of it. next is when it is to be done by what is published now; do does it.
+// upkeep is one kind of it. do does it. next is when it is to be done by what is published now, nil for each day.
+// by is the organisation that signs, "" for none.
 type upkeep struct {
 	name string
+	by   string
 	next func() time.Time
 	do   func(ctx context.Context) error
 }
 
-// upkeeps leaves out what this installation has no key for: lists that another organisation signs are that one's business.
-func (i *installation) upkeeps() []upkeep {
-	all := []upkeep{{upkeepReconcile, func() time.Time { return time.Time{} }, i.reconcileDue}}
-	if i.holds(i.config.Registrar) {
-		all = append(all, upkeep{upkeepStatus, i.statusEnds, i.publishStatus})
+// allUpkeeps are those of every installation.
+func (i *installation) allUpkeeps() []upkeep {
+	all := []upkeep{
+		{upkeepReconcile, "", nil, i.reconcileDue},
+		{upkeepPrune, "", nil, i.pruneDue},
+		{upkeepStatus, i.config.Registrar, i.statusEnds, i.publishStatus},
+		{upkeepTrust, i.config.Operator, i.trustEnds, i.publishTrust},
 	}
-	if i.holds(i.config.Operator) {
-		all = append(all, upkeep{upkeepTrust, i.trustEnds, i.publishTrust})
-		if i.config.Demonstration {
-			all = append(all, upkeep{upkeepRevocations, i.revocationsEnd, i.renewRevocations})
-		}
+	if i.config.Demonstration {
+		all = append(all, upkeep{upkeepRevocations, i.config.Operator, i.revocationsEnd, i.renewRevocations})
 	}
 	return all
 }
+
+// upkeeps leaves out what this installation has no key for: lists that another organisation signs are that one's business.
+func (i *installation) upkeeps() []upkeep {
+	return slices.DeleteFunc(i.allUpkeeps(), func(u upkeep) bool { return !i.can(u) })
+}
+
+func (i *installation) can(u upkeep) bool { return u.by == "" || i.holds(u.by) }
 
 func (i *installation) holds(organisation string) bool {
 	_, err := os.Stat(i.keyring.keystorePath(organisation))
@@ -311,27 +327,48 @@ func (i *installation) reconcileDue(ctx context.Context) error {
 	return nil
 }
 
-// reconcileEvery is how often what is compared is compared.
-const reconcileEvery = 24 * time.Hour
+// pruneAtOnce bounds one transaction that removes rows.
+const pruneAtOnce = 500
+
+// pruneDue removes what has ended and was kept as long as the configuration says.
+func (i *installation) pruneDue(ctx context.Context) error {
+	before := i.app.now().Add(-i.config.Deliver.Keep)
+	for _, state := range []due.State{due.Done, due.Cancelled} {
+		for after, more := int64(0), true; more; more = after != 0 {
+			var err error
+			if _, after, err = i.db.Prune(ctx, state, before, after, pruneAtOnce); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// daily is how often upkeep is done that nothing published gives a time for.
+const daily = 24 * time.Hour
 
 // upkeepLanes are one lane for each upkeep.
-func (i *installation) upkeepLanes() []due.Lane {
+func (i *installation) upkeepLanes(upkeeps []upkeep) []due.Lane {
 	var lanes []due.Lane
-	for _, u := range i.upkeeps() {
+	for _, u := range upkeeps {
 		lanes = append(lanes, due.Lane{Name: u.name, Upkeep: true, Worker: func(ctx context.Context, _ due.Job) (due.Worked, error) {
 			now := i.app.now()
 			// A command has published meanwhile. The status list is made all the same: a licence's status may have changed since.
-			if at := u.next(); at.After(now) && u.name != upkeepStatus {
-				return due.Worked{Next: at}, nil
+			if u.next != nil && u.name != upkeepStatus {
+				if at := u.next(); at.After(now) {
+					return due.Worked{Next: at}, nil
+				}
 			}
 			if err := u.do(ctx); err != nil {
 				return due.Worked{}, upkeepFailed(err)
 			}
 			done := i.who(ctx, "")
 			done.At, done.What = now, u.name
-			next := u.next()
-			if !next.After(now) {
-				next = now.Add(reconcileEvery)
+			next := now.Add(daily)
+			if u.next != nil {
+				if at := u.next(); at.After(now) {
+					next = at
+				}
 			}
 			return due.Worked{Next: next, Audit: &done}, nil
 		}})
@@ -355,34 +392,77 @@ func upkeepFailed(err error) error {
 
 // armUpkeep writes the rows of upkeep that are not there yet. Afterwards each arms itself in the transaction that completes it.
 func (i *installation) armUpkeep(ctx context.Context) error {
-	now := i.app.now()
 	for _, u := range i.upkeeps() {
-		at := u.next()
-		if at.IsZero() {
-			at = now
-		}
-		if _, err := i.db.Arm(ctx, due.New{Key: due.UpkeepKey(u.name), Lane: u.name, Topic: "upkeep", Due: at}, now); err != nil {
+		if err := i.arm(ctx, u); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// dueLoops arms the upkeep and returns one loop for each lane, so that a slow receiver holds up nobody.
-func (i *installation) dueLoops(ctx context.Context, report func(due.Job, due.Settlement, error)) ([]loop, error) {
-	if err := i.armUpkeep(ctx); err != nil {
-		return nil, err
+func (i *installation) arm(ctx context.Context, u upkeep) error {
+	now := i.app.now()
+	at := now
+	if u.next != nil {
+		if next := u.next(); !next.IsZero() {
+			at = next
+		}
 	}
-	r, err := i.runner(append(i.deliveryLanes(ctx), i.upkeepLanes()...), report)
+	_, err := i.db.Arm(ctx, due.New{Key: due.UpkeepKey(u.name), Lane: u.name, Topic: "upkeep", Due: at}, now)
+	return err
+}
+
+// dueLoops returns one loop for each lane, so that a slow receiver holds up nobody.
+func (i *installation) dueLoops(ctx context.Context, report func(due.Job, due.Settlement, error)) ([]wokenLoop, error) {
+	upkeeps := i.allUpkeeps()
+	r, err := i.runner(append(i.deliveryLanes(ctx), i.upkeepLanes(upkeeps)...), report)
 	if err != nil {
 		return nil, err
 	}
-	var loops []loop
+	prepare := map[string]func(context.Context) (bool, error){}
+	for _, u := range upkeeps {
+		prepare[u.name] = i.preparing(u)
+	}
+	var loops []wokenLoop
 	for _, lane := range r.Lanes() {
-		loops = append(loops, loop{"due-" + lane, lookEvery, func(ctx context.Context) error {
+		run := func(ctx context.Context) error {
+			if p, is := prepare[lane]; is {
+				if look, err := p(ctx); err != nil || !look {
+					return err
+				}
+			}
 			_, err := r.DrainLane(ctx, lane)
 			return err
-		}})
+		}
+		loops = append(loops, wokenLoop{loop{"due-" + lane, lookEvery, run}, func(ctx context.Context) error { return r.Wait(ctx, lane) }})
 	}
 	return loops, nil
+}
+
+// preparing comes before each look of a loop into the lane of an upkeep: it arms the row, once, and says whether to look. The
+// keystore may come and go while a service runs.
+func (i *installation) preparing(u upkeep) func(context.Context) (bool, error) {
+	armed := false
+	return func(ctx context.Context) (bool, error) {
+		if !i.can(u) {
+			return false, nil
+		}
+		if !armed {
+			if err := i.arm(ctx, u); err != nil {
+				return false, err
+			}
+			armed = true
+		}
+		if u.name != upkeepStatus {
+			return true, nil
+		}
+		// The row knows when its list was to be made anew, and not that somebody has removed it since, or put an older one
+		// there; nor what lies in the folder of another process.
+		now := i.app.now()
+		if u.next().After(now) {
+			return true, nil
+		}
+		_, err := i.db.Hasten(ctx, u.name, now)
+		return true, err
+	}
 }

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 	"time"
-
-	"github.com/elicence/elicence/verify/status"
 )
 
 // How often a service looks after what.
@@ -16,11 +13,10 @@ const (
 	sealEvery     = time.Second
 	cosignEvery   = time.Second
 	resumeEvery   = 10 * time.Second
-	statusEvery   = time.Minute
 	measureEvery  = 5 * time.Second
 )
 
-// duties are what a service does by itself with an installation. Further ones, such as due work, are appended here.
+// duties are what a service does by itself with an installation, beside its due work.
 func (i *installation) duties() []loop {
 	r := &resumer{i: i}
 	m := &measurer{i: i}
@@ -29,7 +25,6 @@ func (i *installation) duties() []loop {
 		{"seal", sealEvery, i.sealDuty},
 		{"cosign", cosignEvery, i.ledger.cosignDuty},
 		{"resume", resumeEvery, r.run},
-		{"status-list", statusEvery, i.statusDuty},
 		{"measure", measureEvery, m.run},
 	}
 }
@@ -160,20 +155,6 @@ func (r *resumer) run(ctx context.Context) error {
 		r.i.log.Info("unfinished licence finished", "licence", l.ID)
 	}
 	return first
-}
-
-// statusDuty publishes the next status list when half the time of the last one is over.
-func (i *installation) statusDuty(ctx context.Context) error {
-	b, err := os.ReadFile(filepath.Join(i.dir, "publish", "status.json"))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err == nil {
-		if list, perr := status.Parse(b); perr == nil && list.Expires().Sub(i.app.now()) > i.config.Status.Validity/2 {
-			return nil
-		}
-	}
-	return i.publishStatus(ctx)
 }
 
 // measurer keeps the gauges. It asks the records at its own pace, so that a scrape costs nothing.

@@ -71,7 +71,24 @@ func TestLoopsAreSupervised(t *testing.T) {
 	}
 }
 
-// The status list is published anew when half of its time is over, and not before; one that is lost is made again.
+// dueLoop is one loop of due work.
+func dueLoop(t *testing.T, i *installation, lane string) wokenLoop {
+	t.Helper()
+	loops, err := i.dueLoops(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range loops {
+		if l.name == "due-"+lane {
+			return l
+		}
+	}
+	t.Fatalf("no loop for %s", lane)
+	return wokenLoop{}
+}
+
+// The status list is published anew when half of its time is over, and not before; one that is lost, or that an older one
+// was put in the place of, is made again.
 func TestStatusListIsPublishedInTime(t *testing.T) {
 	t.Parallel()
 	data := copyOf(t, issued)
@@ -88,11 +105,18 @@ func TestStatusListIsPublishedInTime(t *testing.T) {
 		return list.Number()
 	}
 	first := number()
+	oldest, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, at := range []struct {
-		after time.Duration
-		lost  bool
-		want  uint64
-	}{{time.Hour, false, 0}, {11 * time.Hour, false, 0}, {13 * time.Hour, false, 1}, {14 * time.Hour, false, 1}, {14 * time.Hour, true, 2}} {
+		after     time.Duration
+		lost, old bool
+		want      uint64
+	}{
+		{after: time.Hour}, {after: 11 * time.Hour}, {after: 13 * time.Hour, want: 1}, {after: 14 * time.Hour, want: 1},
+		{after: 14 * time.Hour, lost: true, want: 2}, {after: 14 * time.Hour, want: 2}, {after: 14 * time.Hour, old: true, want: 3},
+	} {
 		i, err := appAt(data, later(at.after), io.Discard, io.Discard).openForWriting(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -102,7 +126,12 @@ func TestStatusListIsPublishedInTime(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		err = i.statusDuty(t.Context())
+		if at.old {
+			if err := os.WriteFile(path, oldest, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err = dueLoop(t, i, upkeepStatus).run(t.Context())
 		i.close()
 		if err != nil || number() != first+at.want {
 			t.Errorf("after %s: number %d, want %d; %v", at.after, number(), first+at.want, err)

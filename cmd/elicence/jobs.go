@@ -238,7 +238,7 @@ func runningJobs() operation[jobsRun, jobsRunReport] {
 // runJobs drains the lanes, or one.
 func (i *installation) runJobs(ctx context.Context, only string) (jobsRunReport, error) {
 	var report jobsRunReport
-	lanes := append(i.deliveryLanes(ctx), i.upkeepLanes()...)
+	lanes := append(i.deliveryLanes(ctx), i.upkeepLanes(i.upkeeps())...)
 	if only != "" {
 		lanes = slices.DeleteFunc(lanes, func(l due.Lane) bool { return l.Name != only })
 		if len(lanes) == 0 {

@@ -608,7 +608,7 @@ func TestUpkeepKeepsListsAlive(t *testing.T) {
 	says(t, "verify", call(t.Context(), "nowhere", at, "verify", "--trust", filepath.Join(out, "trust.json"), filepath.Join(out, "X000000001-main.pdf")), exitYes, "TOTAL-PASSED", "in force")
 	var rows []jobRow
 	c := call(t.Context(), data, at, "jobs", "list", "--json")
-	if err := json.Unmarshal([]byte(c.stdout), &rows); err != nil || len(rows) != 4 {
+	if err := json.Unmarshal([]byte(c.stdout), &rows); err != nil || len(rows) != 5 {
 		t.Fatalf("%d rows of upkeep, %v: %s", len(rows), err, c.stdout)
 	}
 	for _, r := range rows {
@@ -649,14 +649,14 @@ func TestLoopsOfDueWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	by := map[string]loop{}
+	by := map[string]wokenLoop{}
 	for _, l := range loops {
 		by[l.name] = l
 		if l.every <= 0 {
 			t.Errorf("%s never waits", l.name)
 		}
 	}
-	if len(by) != 2+4 {
+	if len(by) != 2+5 {
 		t.Fatalf("%d loops", len(by))
 	}
 	hanging, release := make(chan struct{}), make(chan struct{})

@@ -18,6 +18,13 @@ type loop struct {
 	run   func(ctx context.Context) error
 }
 
+// wokenLoop is a loop that does not wait by its pace alone, but until there is something to do. After a failure it waits as
+// every loop does.
+type wokenLoop struct {
+	loop
+	wait func(ctx context.Context) error // an error ends the loop
+}
+
 // mostPause is the longest that a loop which keeps failing waits before it tries again.
 const mostPause = time.Minute
 
@@ -55,13 +62,19 @@ func pause(ctx context.Context, d time.Duration) error {
 // start runs the loop until ctx ends.
 func (s *supervisor) start(ctx context.Context, l loop) {
 	s.watch.knowLoop(l.name)
-	s.group.Go(func() { s.keep(ctx, l) })
+	s.group.Go(func() { s.keep(ctx, l, nil) })
+}
+
+// startWoken is start for a loop that is woken.
+func (s *supervisor) startWoken(ctx context.Context, l wokenLoop) {
+	s.watch.knowLoop(l.name)
+	s.group.Go(func() { s.keep(ctx, l.loop, l.wait) })
 }
 
 // stopped waits for all loops, whose contexts have ended.
 func (s *supervisor) stopped() { s.group.Wait() }
 
-func (s *supervisor) keep(ctx context.Context, l loop) {
+func (s *supervisor) keep(ctx context.Context, l loop, woken func(context.Context) error) {
 	next := l.every
 	failed := 0
 	for {
@@ -80,6 +93,12 @@ func (s *supervisor) keep(ctx context.Context, l loop) {
 		case failed > 0:
 			s.log.Info("loop works again", "loop", l.name, "failures", failed)
 			failed, next = 0, l.every
+		}
+		if err == nil && woken != nil {
+			if woken(ctx) != nil {
+				return
+			}
+			continue
 		}
 		if s.wait(ctx, next) != nil {
 			return

@@ -32,7 +32,8 @@ func (a *app) serveCommand() *cobra.Command {
 elicence.sock there, and print what they would print without it; several may work at the same time.
 
 By itself it sequences events and has them cosigned, seals the audit trail each second, finishes licences that
-were left unfinished, and publishes the status list before it expires. What fails is logged and tried again.
+were left unfinished, and does the due work: deliveries as soon as they are due, the status list after every change and before it ends. What fails
+is logged and tried again.
 
 Health, readiness and metrics (/healthz, /readyz, /metrics) are on the socket, and with --listen on TCP. The log is JSON
 on stderr. SIGTERM and SIGINT finish what is in work; the second one ends at once.`,
@@ -147,8 +148,14 @@ func (s *service) run(ctx context.Context) error {
 	if err != nil {
 		s.log.Error("due work is not looked after", "error", err.Error(), "code", travelling(err).Code)
 	}
-	for _, l := range slices.Concat(s.i.duties(), dueWork, s.ownDuties()) {
+	for _, l := range slices.Concat(s.i.duties(), s.ownDuties()) {
 		s.loops.start(looping, l)
+	}
+	for _, l := range dueWork {
+		s.loops.startWoken(looping, l)
+	}
+	if s.i.config.Records.shared() {
+		s.loops.start(looping, loop{"due-wakes", lookEvery, s.listen})
 	}
 	if err := s.manager.tell("READY=1"); err != nil {
 		s.log.Warn("service manager", "error", err.Error())
@@ -226,6 +233,19 @@ func (s *service) open(ctx context.Context) error {
 	i.left = r.seen
 	s.i = i
 	return nil
+}
+
+// listen hears what other processes make due. While it does not, due work is looked for more often, and nothing is lost: that is
+// told, and is no failure of the service.
+func (s *service) listen(ctx context.Context) error {
+	s.i.db.Listen(ctx, func(err error) {
+		if err != nil {
+			s.log.Warn("what others make due is not heard and is looked for instead", "every", lookEvery.String(), "error", err.Error())
+			return
+		}
+		s.log.Info("what others make due is heard")
+	})
+	return ctx.Err()
 }
 
 // memoryEvery is how often a service gives back what its work has left behind: a batch leaves 100 MB of garbage, and a service

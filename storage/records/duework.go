@@ -37,6 +37,9 @@ func insertDeliveries(ctx context.Context, s *session, ordinal int64, issuer str
 		if d.Held {
 			state = due.Held
 		}
+		if state == due.Due {
+			s.wakes(d.Receiver)
+		}
 		at := micro(d.Due)
 		rows[i] = []any{deliveryKey(e, d), issuer, d.Receiver, d.Topic, ordinal, e.Sequence, string(state), at, at, 0, 0, 0, "", "", 0, at, 0}
 	}
@@ -66,6 +69,7 @@ func heldForPaper(ctx context.Context, s *session, ordinal int64, deliveries []i
 // again: it may have read what was there before.
 func wake(ctx context.Context, s *session, lane string, at time.Time) error {
 	us := micro(at)
+	s.wakes(lane)
 	_, err := s.exec(ctx, insertDue+` VALUES ($1,'',$2,'upkeep',NULL,-1,'due',$3,$3,0,0,1,'','',0,$3,0)
 		ON CONFLICT (idempotency_key) DO UPDATE SET wakes = due_work.wakes + 1,
 			due = CASE WHEN due_work.state = 'due' AND due_work.due > $3 THEN $3 ELSE due_work.due END,
@@ -160,6 +164,9 @@ func (db *DB) Settle(ctx context.Context, id, epoch int64, t due.Settlement) err
 		if err != nil {
 			return err
 		}
+		if t.State == due.Due && t.Lane.IsZero() && !t.Due.After(t.At) {
+			s.wakes(lane) // it was given back, by a program that is being stopped: others may go on with it
+		}
 		if err := settleLane(ctx, s, lane, t); err != nil {
 			return err
 		}
@@ -233,6 +240,7 @@ func endTaken(ctx context.Context, s *session) error {
 // Arm implements due.Desk.
 func (db *DB) Arm(ctx context.Context, n due.New, now time.Time) (fresh bool, err error) {
 	err = db.write(ctx, func(ctx context.Context, s *session) error {
+		s.wakes(n.Lane)
 		at := micro(n.Due)
 		rows, err := s.exec(ctx, insertDue+` VALUES ($1,$2,$3,$4,NULL,-1,'due',$5,$5,0,0,0,'','',0,$6,0) ON CONFLICT (idempotency_key) DO NOTHING`,
 			n.Key, n.Issuer, n.Lane, n.Topic, at, micro(now))
@@ -343,6 +351,7 @@ func (db *DB) Retry(ctx context.Context, ids []int64, at time.Time, who audit.En
 			if len(all) == 0 {
 				return notMoved(ctx, s, id)
 			}
+			s.wakes(all[0].lane)
 			if err := s.later(ctx, `DELETE FROM due_lanes WHERE lane = $1`, all[0].lane); err != nil {
 				return err
 			}
@@ -384,13 +393,98 @@ func notMoved(ctx context.Context, s *session, id int64) error {
 // Release implements due.Desk.
 func (db *DB) Release(ctx context.Context, licenceID string, at time.Time, who audit.Entry) (count int, err error) {
 	err = db.write(ctx, func(ctx context.Context, s *session) error {
-		n, err := s.exec(ctx, `UPDATE due_work SET state = 'due', due = $1, ready = $1
-			WHERE licence = (SELECT ordinal FROM licences WHERE id = $2) AND state = 'held'`, micro(at), licenceID)
-		if count = int(n); err != nil {
+		count = 0
+		err := s.each(ctx, `UPDATE due_work SET state = 'due', due = $1, ready = $1
+			WHERE licence = (SELECT ordinal FROM licences WHERE id = $2) AND state = 'held' RETURNING lane`, []any{micro(at), licenceID}, func(r row) error {
+			var lane string
+			err := r.Scan(&lane)
+			count++
+			s.wakes(lane)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 		who.Licence = licenceID
 		return record(ctx, s, who)
 	})
 	return count, err
+}
+
+// cancelErased ends what was still to be delivered of a licence in the transaction that erases it: there is nothing left to
+// read, and who is sending it just now is fenced off. It walks through what waits, by the index of states, and through
+// nothing that has ended: erasing is rare, and an index by licence would be paid for by every birth.
+func cancelErased(ctx context.Context, s *session, ordinal int64, who audit.Entry) error {
+	who.What = "cancel-delivery"
+	_, err := move(ctx, s, who, `UPDATE due_work SET state = 'cancelled', epoch = epoch + 1, ended_at = $1, failed_at = $1,
+		failure_code = '`+due.CodeErased+`', failure_detail = '' WHERE licence = $2 AND state IN ('held', 'due', 'leased', 'dead')`, micro(who.At), ordinal)
+	return err
+}
+
+const lateUpkeep = `SELECT COUNT(*) FROM due_work WHERE idempotency_key = $1 AND state = 'due' AND due > $2 AND failure_code = ''`
+
+// Hasten implements due.Desk.
+func (db *DB) Hasten(ctx context.Context, lane string, at time.Time) (bool, error) {
+	// Most have nothing to hasten: the writer is asked only when there is something to write.
+	var late int
+	if err := db.row(ctx, lateUpkeep, due.UpkeepKey(lane), micro(at)).Scan(&late); err != nil || late == 0 {
+		return false, say("read due work", err)
+	}
+	hastened := false
+	err := db.write(ctx, func(ctx context.Context, s *session) error {
+		n, err := s.exec(ctx, `UPDATE due_work SET due = $2, ready = $2, wakes = wakes + 1
+			WHERE idempotency_key = $1 AND state = 'due' AND due > $2 AND failure_code = ''`, due.UpkeepKey(lane), micro(at))
+		hastened = n == 1
+		return err
+	})
+	if hastened {
+		db.wakes.wake(lane)
+	}
+	return hastened, err
+}
+
+// Rows are in the order in which they were made, and what was made after a time has not ended before it: looking stops there,
+// and needs no index by the time of the end.
+const (
+	endedJobs = `SELECT ordinal, created, ended_at FROM due_work WHERE state = $1 AND ordinal > $2 ORDER BY ordinal LIMIT $3`
+	pruneJobs = `DELETE FROM due_work WHERE state = $1 AND ordinal > $2 AND ordinal <= $3 AND ended_at < $4`
+)
+
+// Prune implements due.Desk. Nothing makes a row again that was removed: a delivery is written in the transaction of its
+// event, which stands in its licence's history for good, and an upkeep never ends.
+func (db *DB) Prune(ctx context.Context, state due.State, before time.Time, after int64, limit int) (removed int, next int64, err error) {
+	if state != due.Done && state != due.Cancelled {
+		return 0, 0, fmt.Errorf("%w: what is %s has not ended", licence.ErrState, state)
+	}
+	rows, err := db.rows(ctx, endedJobs, string(state), after, limit)
+	if err != nil {
+		return 0, 0, say("list due work", err)
+	}
+	var last int64
+	seen, old, older := 0, 0, false
+	err = collect(rows, func(r row) error {
+		var created, ended int64
+		err := r.Scan(&last, &created, &ended)
+		seen++
+		older = older || created < micro(before)
+		if ended < micro(before) {
+			old++
+		}
+		return err
+	})
+	if err != nil {
+		return 0, 0, say("list due work", err)
+	}
+	if seen == limit && older {
+		next = last
+	}
+	if old == 0 {
+		return 0, next, nil
+	}
+	err = db.write(ctx, func(ctx context.Context, s *session) error {
+		n, err := s.exec(ctx, pruneJobs, string(state), after, last, micro(before))
+		removed = int(n)
+		return err
+	})
+	return removed, next, err
 }

@@ -45,6 +45,8 @@ type dialect struct {
 	actsAdopted string
 	// now is the database's clock in microseconds: leases of several processes go by one clock.
 	now string
+	// notify tells other processes, at the commit, that work of the lane $1 became due. Empty where there are none.
+	notify string
 	// prepared says that statements are kept per connection here; else the driver does it.
 	prepared bool
 	// snapshot are the options of a reading transaction that sees one moment.

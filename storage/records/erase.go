@@ -19,7 +19,7 @@ type Erasure struct {
 }
 
 // Erase destroys what makes a licence personal: its wrapped data key, the sealed columns, salts and notes, and its search
-// tags. Number, digests, events and audit rows stay: they name nobody. who.Why is kept as the reason. The caller deletes
+// tags; and cancels what was still to be delivered of it. Number, digests, events and audit rows stay: they name nobody. who.Why is kept as the reason. The caller deletes
 // the keys/ object afterwards, whose id is returned, so that a rotation under way cannot put it back, and erases again after
 // any restore. An erased licence is read with empty Request, Seed and Credential. The same again is no error.
 // licence.ErrNotFound. If the key's id comes with an error, the key is destroyed and a trace of it may be left in the
@@ -42,6 +42,9 @@ func (db *DB) Erase(ctx context.Context, licenceID string, who audit.Entry) (key
 			&ordinal, &issuer, &id, &size)
 		if err != nil {
 			return absent(err, "licence "+licenceID)
+		}
+		if err := cancelErased(ctx, s, ordinal, who); err != nil {
+			return err
 		}
 		if size == 0 {
 			return nil

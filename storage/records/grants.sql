@@ -15,5 +15,5 @@ GRANT UPDATE (log_index, refusal) ON events TO :role;
 GRANT UPDATE ON SEQUENCE acts_ordinal_seq TO :role;
 -- Erasure.
 GRANT DELETE ON search_tags, notes TO :role;
--- A lane of due work that goes on.
-GRANT DELETE ON due_lanes TO :role;
+-- A lane of due work that goes on; due work that has ended and was kept long enough.
+GRANT DELETE ON due_lanes, due_work TO :role;

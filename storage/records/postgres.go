@@ -103,6 +103,7 @@ func (p *postgresServer) dialect() dialect {
 		share:       " FOR SHARE",
 		lockLicence: " FOR UPDATE OF l",
 		actsAdopted: `SELECT setval(pg_get_serial_sequence('acts', 'ordinal'), (SELECT MAX(ordinal) FROM acts))`,
+		notify:      `SELECT pg_notify('` + dueChannel + `', $1)`,
 		now:         `(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT`,
 		snapshot:    sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead},
 	}

@@ -76,6 +76,7 @@ type DB struct {
 	prepared sync.Map // query → *sql.Stmt on readers
 
 	writer *writer // nil when read-only
+	wakes  *wakes
 
 	lastEvent atomic.Int64 // µs; of the newest committed event, where this process is the only writer
 
@@ -94,6 +95,7 @@ var (
 	_ embedded.Store       = (*DB)(nil)
 	_ due.Queue            = (*DB)(nil)
 	_ due.Desk             = (*DB)(nil)
+	_ due.Wakes            = (*DB)(nil)
 )
 
 // Open opens the records in the file path, for writing unless told otherwise. A writer makes the file if there is none,
@@ -111,7 +113,7 @@ func openOn(ctx context.Context, e engine, path string, o Options) (*DB, error) 
 	if o.Random == nil {
 		o.Random = rand.Reader
 	}
-	db := &DB{engine: e, sql: e.dialect(), path: path, options: o}
+	db := &DB{engine: e, sql: e.dialect(), path: path, options: o, wakes: &wakes{lanes: map[string]chan struct{}{}, hears: path != ""}}
 	if err := db.open(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -123,7 +125,7 @@ func (db *DB) open(ctx context.Context) (err error) {
 		if err := db.engine.prepare(ctx); err != nil {
 			return say("open", err)
 		}
-		if db.writer, err = newWriter(ctx, db.engine, db.options); err != nil {
+		if db.writer, err = newWriter(ctx, db.engine, db.options, db.wakes.wake); err != nil {
 			return err
 		}
 	}

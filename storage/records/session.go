@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -33,6 +34,29 @@ type connection interface {
 type session struct {
 	connection
 	sql dialect
+	// woken are the lanes in which the transaction makes work due. A change that is undone may leave its lanes here: waking
+	// for nothing does no harm.
+	woken []string
+}
+
+// wakes notes that the transaction makes work of the lane due, or may make it due at another time.
+func (s *session) wakes(lane string) {
+	if !slices.Contains(s.woken, lane) {
+		s.woken = append(s.woken, lane)
+	}
+}
+
+// notify tells the other processes at the commit, once for each lane.
+func (s *session) notify(ctx context.Context) error {
+	if s.sql.notify == "" {
+		return nil
+	}
+	for _, lane := range s.woken {
+		if err := s.later(ctx, s.sql.notify, lane); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // exec returns how many rows were changed.

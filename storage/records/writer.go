@@ -87,6 +87,7 @@ type writer struct {
 	engine engine
 	commit func(commit func() error) error
 	hear   func(query string, args []any)
+	wake   func(lane string)
 	jobs   chan *job   // for any lane
 	own    []chan *job // for one lane each
 	lanes  sync.WaitGroup
@@ -98,12 +99,12 @@ type writer struct {
 	closeErr error
 }
 
-func newWriter(ctx context.Context, e engine, o Options) (*writer, error) {
+func newWriter(ctx context.Context, e engine, o Options, wake func(lane string)) (*writer, error) {
 	commit := o.Commit
 	if commit == nil {
 		commit = func(commit func() error) error { return commit() }
 	}
-	w := &writer{engine: e, commit: commit, hear: o.hear, jobs: make(chan *job, maxGroup)}
+	w := &writer{engine: e, commit: commit, hear: o.hear, wake: wake, jobs: make(chan *job, maxGroup)}
 	for range e.lanes() {
 		s, err := w.connect(ctx)
 		if err != nil {
@@ -261,6 +262,7 @@ func (w *writer) attempt(session **session, group []*job, run func(ctx context.C
 	ctx, cancel := context.WithTimeout(context.Background(), transactionTime)
 	defer cancel()
 	s := *session
+	s.woken = nil
 	if err := s.later(ctx, s.sql.begin); err != nil {
 		return false, w.lost(session, "begin", err)
 	}
@@ -273,6 +275,9 @@ func (w *writer) attempt(session **session, group []*job, run func(ctx context.C
 			return false, w.undo(ctx, session, j.err)
 		}
 	}
+	if err := s.notify(ctx); err != nil {
+		return false, w.undo(ctx, session, err)
+	}
 	// What was left for later may still fail. It is no part of the commit, whose failure leaves everything uncertain.
 	if err := s.flush(ctx); err != nil {
 		return false, w.undo(ctx, session, err)
@@ -281,6 +286,10 @@ func (w *writer) attempt(session **session, group []*job, run func(ctx context.C
 		_, err := s.exec(ctx, "COMMIT")
 		return err
 	})
+	// A commit whose answer was lost may have happened.
+	for _, lane := range s.woken {
+		w.wake(lane)
+	}
 	if err != nil {
 		return false, w.lost(session, "commit", err)
 	}

@@ -36,6 +36,7 @@ type Records interface {
 	embedded.Store
 	due.Queue
 	due.Desk
+	due.Wakes
 	Rewrap(ctx context.Context, to envelope.KEK, who audit.Entry, each func(licenceID, keyID string, wrapped []byte) error) (int, error)
 	Erase(ctx context.Context, licenceID string, who audit.Entry) (keyID string, err error)
 	Close() error
@@ -132,6 +133,10 @@ func runCases(t *testing.T, e Engine, wanted func(name string) bool) {
 		{"DeliveriesAreHeldInPaperMode", heldInPaperMode},
 		{"DeliveriesOfSteps", deliveriesOfSteps},
 		{"AChangedStatusIsPublishedAtOnce", wokenStatus},
+		{"CommitsWake", commitsWake},
+		{"UpkeepIsHastened", hastened},
+		{"WhatHasEndedIsPruned", pruned},
+		{"AnErasureCancelsDeliveries", erasedDeliveries},
 		{"DueWorkOfFailingCommits", dueWorkOfFailingCommits},
 		{"OneFailsTheOthersDoNot", oneFails},
 		{"EveryCommitFails", everyCommitFails},
