@@ -69,6 +69,7 @@ type Lane struct {
 type Runner struct {
 	queue   Queue
 	lanes   map[string]Lane
+	woken   map[string]<-chan struct{} // nil: nobody wakes
 	names   []string
 	clock   Clock
 	random  func() float64
@@ -80,12 +81,15 @@ func NewRunner(q Queue, c Clock, random func() float64, o Options, lanes ...Lane
 	if q == nil || c == nil || random == nil {
 		return nil, errors.New("due: a needed part is missing")
 	}
-	r := &Runner{queue: q, lanes: map[string]Lane{}, clock: c, random: random, options: o.complete()}
+	r := &Runner{queue: q, lanes: map[string]Lane{}, woken: map[string]<-chan struct{}{}, clock: c, random: random, options: o.complete()}
 	for _, l := range lanes {
 		if _, twice := r.lanes[l.Name]; twice || l.Name == "" || l.Worker == nil {
 			return nil, fmt.Errorf("due: lane %q is there twice, or has no worker", l.Name)
 		}
 		r.lanes[l.Name] = l
+		if o.Wakes != nil { // from here on nothing is missed, also while the first look is under way
+			r.woken[l.Name] = o.Wakes.Woken(l.Name)
+		}
 		r.names = append(r.names, l.Name)
 	}
 	return r, nil
@@ -166,13 +170,9 @@ func (r *Runner) Wait(ctx context.Context, lane string) error {
 	if _, known := r.lanes[lane]; !known {
 		return fmt.Errorf("due: no lane %q", lane)
 	}
-	var woken <-chan struct{} // nil: nobody wakes
-	wait := r.options.LookEvery
-	if w := r.options.Wakes; w != nil {
-		woken = w.Woken(lane)
-		if w.Hears() {
-			wait = r.options.LookSeldom
-		}
+	woken, wait := r.woken[lane], r.options.LookEvery
+	if w := r.options.Wakes; w != nil && w.Hears() {
+		wait = r.options.LookSeldom
 	}
 	// An error here is the next look's, too, which says it.
 	if next, err := r.queue.NextDue(ctx, lane); err == nil && !next.IsZero() {

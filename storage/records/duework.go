@@ -411,13 +411,15 @@ func (db *DB) Release(ctx context.Context, licenceID string, at time.Time, who a
 	return count, err
 }
 
+const eraseJobs = `UPDATE due_work SET state = 'cancelled', epoch = epoch + 1, ended_at = $1, failed_at = $1,
+	failure_code = '` + due.CodeErased + `', failure_detail = '' WHERE licence = $2 AND state IN ('held', 'due', 'leased', 'dead')`
+
 // cancelErased ends what was still to be delivered of a licence in the transaction that erases it: there is nothing left to
 // read, and who is sending it just now is fenced off. It walks through what waits, by the index of states, and through
 // nothing that has ended: erasing is rare, and an index by licence would be paid for by every birth.
 func cancelErased(ctx context.Context, s *session, ordinal int64, who audit.Entry) error {
 	who.What = "cancel-delivery"
-	_, err := move(ctx, s, who, `UPDATE due_work SET state = 'cancelled', epoch = epoch + 1, ended_at = $1, failed_at = $1,
-		failure_code = '`+due.CodeErased+`', failure_detail = '' WHERE licence = $2 AND state IN ('held', 'due', 'leased', 'dead')`, micro(who.At), ordinal)
+	_, err := move(ctx, s, who, eraseJobs, micro(who.At), ordinal)
 	return err
 }
 

@@ -153,6 +153,10 @@ func TestDueWorkIsFoundByIndex(t *testing.T) {
 		"waiting": {waitingJobs, nil},
 		"leased":  {`SELECT COUNT(*) FROM due_work WHERE state = 'leased'`, nil},
 		"held":    {`UPDATE due_work SET state = 'due' WHERE licence = (SELECT ordinal FROM licences WHERE id = $1) AND state = 'held'`, []any{"l"}},
+		"late":    {lateUpkeep, []any{"k1", 0}},
+		"ended":   {endedJobs, []any{"done", 100, 500}},
+		"prune":   {pruneJobs, []any{"done", 100, 600, 5000}},
+		"erase":   {eraseJobs, []any{0, 1}},
 		"settle":  {`UPDATE due_work SET state = 'done' WHERE ordinal = $1 AND epoch = $2 AND state = 'leased'`, []any{1, 1}},
 	} {
 		rows, err := reading.readers.QueryContext(ctx, "EXPLAIN QUERY PLAN "+q.text, q.args...)
