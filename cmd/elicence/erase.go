@@ -47,7 +47,7 @@ func (a *app) eraseCommand() *cobra.Command {
 		Use: "erase NUMBER… --as ORG/PERSON --approver ORG/PERSON --reason CODE", Short: "销毁 · destroy the personal data of licences for ever: data key, salts, search tags and notes",
 		Long: `Erase destroys what makes a licence personal: its data key in the records and among the objects, its salts,
 search tags and notes. Its stored parts can never be read again, and nobody can test a guess against the
-log. Number, events, status and custody stay; the books balance, the log replays, other licences and files
+log. Deliveries of it that still wait are cancelled. Number, events, status and custody stay; the books balance, the log replays, other licences and files
 that were given out verify as before.
 
 Two people do it, one asking (supervisor or seal keeper), one approving with their own passphrase, each of

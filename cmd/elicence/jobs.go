@@ -30,7 +30,8 @@ func (a *app) jobsCommand() *cobra.Command {
 police, hand-overs to archives, lists that must be published before they end. A receiver that is away is tried again,
 less and less often; what it refuses, or what failed too often, becomes a dead letter that waits for a person.
 
-States: held (waits for the paper to be given to the claimant), due, leased (being done), done, dead, cancelled.`,
+States: held (waits for the paper to be given to the claimant), due, leased (being done), done, dead, cancelled. What is
+done or cancelled is kept for 90 days (setting deliver.keep).`,
 		Example: "  elicence jobs list\n  elicence jobs run",
 	}
 	c.AddCommand(a.jobsList(), a.jobsRun(), a.jobsRetry(), a.jobsCancel(), a.jobsRelease())

@@ -284,7 +284,7 @@ func (db *DB) CommitIssued(ctx context.Context, id string, epoch int64, c issuin
 		if err != nil {
 			return 0, err
 		}
-		if err := insertDeliveries(ctx, s, ordinal, issuer, c.Event, deliveries); err != nil {
+		if err := insertDeliveries(ctx, s, ordinal, issuer, c.Event, deliveries, false); err != nil {
 			return 0, err
 		}
 		newest := micro(c.Event.At)

@@ -307,8 +307,9 @@ func (db *DB) AdoptEvent(ctx context.Context, e AdoptedEvent) (known, fresh bool
 		known, fresh = false, false
 		var ordinal int64
 		var issuer, id string
-		err := s.scan(ctx, `SELECT l.ordinal, l.issuer, l.id FROM contents c JOIN licences l ON l.ordinal = c.licence WHERE c.handle = $1`,
-			[]any{e.Handle[:]}, &ordinal, &issuer, &id)
+		var key int
+		err := s.scan(ctx, `SELECT l.ordinal, l.issuer, l.id, LENGTH(l.data_key) FROM contents c JOIN licences l ON l.ordinal = c.licence WHERE c.handle = $1`,
+			[]any{e.Handle[:]}, &ordinal, &issuer, &id, &key)
 		if errors.Is(err, sql.ErrNoRows) {
 			return 0, nil
 		}
@@ -329,12 +330,12 @@ func (db *DB) AdoptEvent(ctx context.Context, e AdoptedEvent) (known, fresh bool
 			return 0, err
 		}
 		fresh = true
-		return micro(e.At), adoptEvent(ctx, s, ordinal, issuer, id, e)
+		return micro(e.At), adoptEvent(ctx, s, ordinal, issuer, id, key == 0, e)
 	})
 	return known, fresh, err
 }
 
-func adoptEvent(ctx context.Context, s *session, ordinal int64, issuer, id string, e AdoptedEvent) error {
+func adoptEvent(ctx context.Context, s *session, ordinal int64, issuer, id string, erased bool, e AdoptedEvent) error {
 	var sequence int
 	if err := s.scan(ctx, `SELECT COUNT(*) FROM events WHERE licence = $1 AND refusal = ''`, []any{ordinal}, &sequence); err != nil {
 		return err
@@ -356,7 +357,7 @@ func adoptEvent(ctx context.Context, s *session, ordinal int64, issuer, id strin
 			JOIN licences l ON l.ordinal = c.licence WHERE c.handle = $3), '') WHERE ordinal = $4`,
 			int(issuing.Superseded), micro(e.At), e.Next[:], ordinal)
 	case contract.HandedOver:
-		err = insertDeliveries(ctx, s, ordinal, issuer, issuing.Event{Licence: id, Sequence: sequence}, []issuing.Delivery{{Receiver: e.Receiver, Topic: "hand-over", Due: e.At}})
+		err = insertDeliveries(ctx, s, ordinal, issuer, issuing.Event{Licence: id, Sequence: sequence}, []issuing.Delivery{{Receiver: e.Receiver, Topic: "hand-over", Due: e.At}}, erased)
 	}
 	if err != nil {
 		return err

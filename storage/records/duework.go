@@ -29,19 +29,22 @@ func deliveryKey(e issuing.Event, d issuing.Delivery) string {
 const insertDue = `INSERT INTO due_work (idempotency_key, issuer, lane, topic, licence, sequence, state, due, ready, epoch, attempts,
 	wakes, failure_code, failure_detail, failed_at, created, ended_at)`
 
-// insertDeliveries writes what the event e makes due, in its transaction.
-func insertDeliveries(ctx context.Context, s *session, ordinal int64, issuer string, e issuing.Event, deliveries []issuing.Delivery) error {
+// insertDeliveries writes what the event e makes due, in its transaction. erased says that nothing is left to deliver of the
+// licence: then the row says so from the beginning.
+func insertDeliveries(ctx context.Context, s *session, ordinal int64, issuer string, e issuing.Event, deliveries []issuing.Delivery, erased bool) error {
 	rows := make([][]any, len(deliveries))
 	for i, d := range deliveries {
-		state := due.Due
-		if d.Held {
+		state, why, at := due.Due, "", micro(d.Due)
+		ended := int64(0)
+		switch {
+		case erased:
+			state, why, ended = due.Cancelled, due.CodeErased, at
+		case d.Held:
 			state = due.Held
-		}
-		if state == due.Due {
+		default:
 			s.wakes(d.Receiver)
 		}
-		at := micro(d.Due)
-		rows[i] = []any{deliveryKey(e, d), issuer, d.Receiver, d.Topic, ordinal, e.Sequence, string(state), at, at, 0, 0, 0, "", "", 0, at, 0}
+		rows[i] = []any{deliveryKey(e, d), issuer, d.Receiver, d.Topic, ordinal, e.Sequence, string(state), at, at, 0, 0, 0, why, "", ended, at, ended}
 	}
 	return s.insert(ctx, insertDue, "", rows)
 }

@@ -38,7 +38,8 @@ func (db *DB) Erase(ctx context.Context, licenceID string, who audit.Entry) (key
 		var ordinal int64
 		var issuer string
 		var size int
-		err := s.scan(ctx, `SELECT ordinal, issuer, data_key_id, LENGTH(data_key) FROM licences WHERE id = $1`, []any{licenceID},
+		// A step that is taken just now is finished before, and its delivery seen; a later one sees that there is nothing left.
+		err := s.scan(ctx, `SELECT ordinal, issuer, data_key_id, LENGTH(data_key) FROM licences WHERE id = $1`+s.sql.lock, []any{licenceID},
 			&ordinal, &issuer, &id, &size)
 		if err != nil {
 			return absent(err, "licence "+licenceID)

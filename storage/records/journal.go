@@ -58,9 +58,10 @@ func appendStep(ctx context.Context, s *session, st issuing.Step, note *sealedNo
 	var ordinal int64
 	var issuer string
 	var last []byte
-	err := s.scan(ctx, `SELECT l.ordinal, l.issuer, e.hash FROM licences l LEFT JOIN events e
+	var key int
+	err := s.scan(ctx, `SELECT l.ordinal, l.issuer, LENGTH(l.data_key), e.hash FROM licences l LEFT JOIN events e
 		ON e.licence = l.ordinal AND e.refusal = '' WHERE l.id = $1 ORDER BY e.sequence DESC LIMIT 1`+s.sql.lockLicence,
-		[]any{st.Licence}, &ordinal, &issuer, &last)
+		[]any{st.Licence}, &ordinal, &issuer, &key, &last)
 	if errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("%w: licence %s", licence.ErrNotFound, st.Licence)
 	}
@@ -93,7 +94,7 @@ func appendStep(ctx context.Context, s *session, st issuing.Step, note *sealedNo
 			return err
 		}
 	}
-	if err := insertDeliveries(ctx, s, ordinal, issuer, st.Event, st.Deliveries); err != nil {
+	if err := insertDeliveries(ctx, s, ordinal, issuer, st.Event, st.Deliveries, key == 0); err != nil {
 		return err
 	}
 	return record(ctx, s, st.Audit)
