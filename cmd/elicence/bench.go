@@ -36,52 +36,54 @@ type benchResult struct {
 	Bytes     int     `json:"bytesEach,omitempty"`
 }
 
+// benchFlags are what a measurement is asked with.
+type benchFlags struct {
+	n, workers, lookups, callers   int
+	births, profile, store, filled string
+	beside                         bool
+	rest                           time.Duration
+}
+
 func (a *app) benchCommand() *cobra.Command {
-	var n, workers int
-	var births, profile, store string
+	var q benchFlags
 	c := &cobra.Command{
-		Use:   "bench issue|render|sign|verify",
+		Use:   "bench issue|render|sign|verify|lookup|serve",
 		Short: "测速 · measure on this machine, everything durable, in a throw-away installation",
 		Long: `Bench makes an installation in a temporary folder beside --data, runs the real code and prints what it
-measured. issue runs a batch, then single births one after the other; every commit and object is on disk, or in the store that --objects names.`,
-		Example:   "  elicence bench issue -n 2000\n  elicence bench verify -n 5000 --json",
+measured. issue runs a batch, then single births one after the other; every commit and object is on disk, or in the store that
+--objects names. With --beside it does so by turns with the embedded default, so that both have the same machine.
+
+lookup and serve fill the records first: a few dozen births are issued, and -n licences get rows like theirs, of the same size,
+encrypted under keys of their own, with signed events that the log takes in. lookup then asks as show and list do; serve
+starts the service and measures how long it takes until it is ready, and what it takes at rest. --filled keeps what was filled in
+a folder, or uses what a folder has been filled with. Both exit with 1 if an aim of docs/performance.md is missed.`,
+		Example: `  elicence bench issue -n 2000
+  elicence bench issue -n 2000 --records postgres://elicence@localhost/bench --beside
+  elicence bench verify -n 5000 --json
+  elicence bench lookup -n 1000000 --filled /var/tmp/million
+  elicence bench serve --filled /var/tmp/million`,
 		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
-		ValidArgs: []string{"issue", "render", "sign", "verify"},
+		ValidArgs: []string{"issue", "render", "sign", "verify", "lookup", "serve"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if n < 1 {
-				return usage("-n must be at least 1")
+			if min(q.n, q.workers, q.lookups, q.callers) < 1 || q.rest < time.Second {
+				return usage("-n, --workers, --lookups and --callers must be at least 1, --rest at least 1s")
 			}
-			lines, err := readLines(births)
-			if err != nil {
+			many := args[0] == "lookup" || args[0] == "serve"
+			if q.filled != "" && !many {
+				return usage("--filled belongs to lookup and serve")
+			}
+			if q.beside && (args[0] != "issue" || a.recordsURL == "" && q.store == "") {
+				return usage("--beside belongs to issue with --records or --objects")
+			}
+			lines, err := readLines(q.births)
+			if err != nil && (q.filled == "" || !isInstallation(q.filled)) {
 				return err
 			}
-			parent := filepath.Dir(filepath.Clean(a.data))
-			folder, err := os.MkdirTemp(parent, ".elicence-bench-*")
-			if err != nil {
-				return fmt.Errorf("bench: %w", err)
+			if many {
+				return a.benchMany(cmd.Context(), args[0], q, lines)
 			}
-			defer os.RemoveAll(folder)
-			quiet := *a
-			quiet.data, quiet.stderr = filepath.Join(folder, "data"), io.Discard
-			var change []func(*config)
-			if store != "" {
-				where, err := objectsAt(store)
-				if err != nil {
-					return err
-				}
-				change = append(change, func(c *config) { c.Objects = where })
-			}
-			if err := quiet.initialise(cmd.Context(), demonstrationScheme(), change...); err != nil {
-				return err
-			}
-			i, err := quiet.openForWriting(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer i.close()
-			b := &bench{i: i, lines: lines, n: n, workers: workers}
-			if profile != "" {
-				f, err := os.Create(profile)
+			if q.profile != "" {
+				f, err := os.Create(q.profile)
 				if err != nil {
 					return fmt.Errorf("bench: %w", err)
 				}
@@ -91,36 +93,129 @@ measured. issue runs a batch, then single births one after the other; every comm
 				}
 				defer pprof.StopCPUProfile()
 			}
-			run := map[string]func(context.Context) ([]benchResult, error){
-				"issue": b.issue, "render": b.render, "sign": b.sign, "verify": b.verify}[args[0]]
-			results, err := run(cmd.Context())
+			var results []benchResult
+			if q.beside {
+				results, err = a.besideDefault(cmd.Context(), q, lines)
+			} else {
+				results, err = a.measured(cmd.Context(), args[0], q, lines)
+			}
 			if err != nil {
 				return err
 			}
-			return a.tell(results, func(w io.Writer) {
-				for _, r := range results {
-					fmt.Fprintf(w, "%-28s n=%d workers=%d  %8.0f /s  p50 %.2f ms  p99 %.2f ms  cpu %.2f ms  rss %.0f MB", r.What, r.N, r.Workers, r.PerSecond, r.P50ms, r.P99ms, r.CPUms, r.MaxRSSMB)
-					if r.Bytes > 0 {
-						fmt.Fprintf(w, "  %d bytes", r.Bytes)
-					}
-					fmt.Fprintln(w)
-				}
-			})
+			return a.tell(results, func(w io.Writer) { printResults(w, results) })
 		},
 	}
 	a.driverFlags(c)
-	c.Flags().IntVarP(&n, "count", "n", 1000, "how many")
-	c.Flags().IntVar(&workers, "workers", 8*runtime.NumCPU(), "births in work at the same time")
-	c.Flags().StringVar(&store, "objects", "", "where the objects go, s3://BUCKET/PREFIX?endpoint=…&retention=1d: they stay there until then (default: the temporary folder)")
-	c.Flags().StringVar(&profile, "cpu-profile", "", "write a pprof CPU profile to this file")
-	c.Flags().StringVar(&births, "births", "testdata/births/births.jsonl", "births to take content from, repeated under new business ids")
+	c.Flags().IntVarP(&q.n, "count", "n", 1000, "how many")
+	c.Flags().IntVar(&q.workers, "workers", 8*runtime.NumCPU(), "births in work at the same time")
+	c.Flags().IntVar(&q.lookups, "lookups", 1000, "lookup: how many of each kind are asked for")
+	c.Flags().IntVar(&q.callers, "callers", 4, "lookup: how many ask at the same time, after one has asked alone")
+	c.Flags().DurationVar(&q.rest, "rest", 10*time.Second, "serve: how long the processor's time at rest is counted")
+	c.Flags().StringVar(&q.store, "objects", "", "where the objects go, s3://BUCKET/PREFIX?endpoint=…&retention=1d: they stay there until then (default: the temporary folder)")
+	c.Flags().StringVar(&q.filled, "filled", "", "lookup, serve: data folder that is filled and kept if there is none yet, and used as it is if there is (default: a temporary one)")
+	c.Flags().BoolVar(&q.beside, "beside", false, "issue: by turns with the embedded default, a file and a folder")
+	c.Flags().StringVar(&q.profile, "cpu-profile", "", "write a pprof CPU profile to this file")
+	c.Flags().StringVar(&q.births, "births", "testdata/births/births.jsonl", "births to take content from, repeated under new business ids")
 	return c
+}
+
+func printResults(w io.Writer, results []benchResult) {
+	for _, r := range results {
+		fmt.Fprintf(w, "%-28s n=%d workers=%d  %8.0f /s  p50 %.2f ms  p99 %.2f ms  cpu %.2f ms  rss %.0f MB", r.What, r.N, r.Workers, r.PerSecond, r.P50ms, r.P99ms, r.CPUms, r.MaxRSSMB)
+		if r.Bytes > 0 {
+			fmt.Fprintf(w, "  %d bytes", r.Bytes)
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// thrownAway makes an installation in a temporary folder, with what change says, and hands it over.
+func (a *app) thrownAway(ctx context.Context, store string, do func(i *installation) error) error {
+	folder, err := os.MkdirTemp(filepath.Dir(filepath.Clean(a.data)), ".elicence-bench-*")
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	defer os.RemoveAll(folder)
+	i, err := a.made(ctx, filepath.Join(folder, "data"), store)
+	if err != nil {
+		return err
+	}
+	defer i.close()
+	return do(i)
+}
+
+// made makes an installation in the folder and opens it.
+func (a *app) made(ctx context.Context, data, store string, change ...func(*config)) (*installation, error) {
+	quiet := *a
+	quiet.data, quiet.stderr = data, io.Discard
+	if store != "" {
+		where, err := objectsAt(store)
+		if err != nil {
+			return nil, err
+		}
+		change = append(change, func(c *config) { c.Objects = where })
+	}
+	if err := quiet.initialise(ctx, demonstrationScheme(), change...); err != nil {
+		return nil, err
+	}
+	return quiet.openForWriting(ctx)
+}
+
+// measured measures one thing in an installation of its own.
+func (a *app) measured(ctx context.Context, what string, q benchFlags, lines []string) (results []benchResult, err error) {
+	err = a.thrownAway(ctx, q.store, func(i *installation) error {
+		b := &bench{i: i, lines: lines, n: q.n, workers: q.workers}
+		results, err = map[string]func(context.Context) ([]benchResult, error){
+			"issue": b.issue, "render": b.render, "sign": b.sign, "verify": b.verify}[what](ctx)
+		return err
+	})
+	return results, err
+}
+
+// besideTurns is how many turns each of the two has. What the machine is busy with besides is then felt by both.
+const besideTurns = 3
+
+// besideDefault issues by turns: in a file and a folder, and where the flags say.
+func (a *app) besideDefault(ctx context.Context, q benchFlags, lines []string) (results []benchResult, err error) {
+	embedded := *a
+	embedded.recordsURL = ""
+	err = embedded.thrownAway(ctx, "", func(file *installation) error {
+		return a.thrownAway(ctx, q.store, func(server *installation) error {
+			sides := []struct {
+				name string
+				b    *bench
+			}{
+				{"embedded default", &bench{i: file, lines: lines, n: q.n, workers: q.workers}},
+				{"server", &bench{i: server, lines: lines, n: q.n, workers: q.workers}},
+			}
+			for _, s := range sides {
+				if err := s.b.ready(ctx, besideTurns*(q.n+singles)); err != nil {
+					return err
+				}
+			}
+			for turn := range besideTurns {
+				for _, s := range sides {
+					measured, err := s.b.turn(ctx)
+					if err != nil {
+						return err
+					}
+					for _, r := range measured {
+						r.What = fmt.Sprintf("%s %d: %s", s.name, turn+1, r.What)
+						results = append(results, r)
+					}
+				}
+			}
+			return nil
+		})
+	})
+	return results, err
 }
 
 type bench struct {
 	i          *installation
 	lines      []string
 	n, workers int
+	issued     int // births so far
 }
 
 // meter measures a run: wall, CPU, single durations.
@@ -182,11 +277,11 @@ func (b *bench) request(k int) (string, error) {
 	return string(out), err
 }
 
-// stock gives every issuer enough numbers.
-func (b *bench) stock(ctx context.Context) error {
+// stock gives every issuer so many numbers.
+func (b *bench) stock(ctx context.Context, sheets int) error {
 	s := demonstrationScheme()
 	for k, o := range append(append([]licence.Organisation(nil), s.hospitals...), s.agencies...) {
-		if err := b.i.db.Allot(ctx, issuing.Pile{Issuer: o.Code, Type: nationalType}, fmt.Sprintf("B00%07d", k*250_000+1), b.n/8+1000, b.i.app.now(), b.i.who(ctx, "bench")); err != nil {
+		if err := b.i.db.Allot(ctx, issuing.Pile{Issuer: o.Code, Type: nationalType}, fmt.Sprintf("B00%07d", k*250_000+1), sheets, b.i.app.now(), b.i.who(ctx, "bench")); err != nil {
 			return err
 		}
 	}
@@ -220,25 +315,40 @@ func (b *bench) batchOf(ctx context.Context, from, n, workers int, m *meter) err
 	return err
 }
 
-func (b *bench) issue(ctx context.Context) ([]benchResult, error) {
-	if err := b.stock(ctx); err != nil {
-		return nil, err
+// singles is how many births are issued one after the other at most.
+const singles = 300
+
+// ready gives out stock for n births more and opens what a first birth opens: keystores are start-up and not part of a birth.
+func (b *bench) ready(ctx context.Context, n int) error {
+	if err := b.stock(ctx, n/8+1000); err != nil {
+		return err
 	}
-	// Keystores open once a process; that is start-up and not part of a birth.
-	if err := b.batchOf(ctx, 0, len(b.lines), b.workers, newMeter()); err != nil {
-		return nil, err
-	}
+	b.issued += len(b.lines)
+	return b.batchOf(ctx, 0, len(b.lines), b.workers, newMeter())
+}
+
+// turn issues a batch, then single births.
+func (b *bench) turn(ctx context.Context) ([]benchResult, error) {
 	m := newMeter()
-	if err := b.batchOf(ctx, len(b.lines), b.n, b.workers, m); err != nil {
+	if err := b.batchOf(ctx, b.issued, b.n, b.workers, m); err != nil {
 		return nil, err
 	}
+	b.issued += b.n
 	results := []benchResult{m.result("issue, batch, to cosigned", b.workers)}
-	single := min(b.n, 300)
+	single := min(b.n, singles)
 	m = newMeter()
-	if err := b.batchOf(ctx, len(b.lines)+b.n, single, 1, m); err != nil {
+	if err := b.batchOf(ctx, b.issued, single, 1, m); err != nil {
 		return nil, err
 	}
+	b.issued += single
 	return append(results, m.result("issue, one at a time", 1)), nil
+}
+
+func (b *bench) issue(ctx context.Context) ([]benchResult, error) {
+	if err := b.ready(ctx, b.n+singles); err != nil {
+		return nil, err
+	}
+	return b.turn(ctx)
 }
 
 // repeat runs f n times, one worker for each core, and measures each.

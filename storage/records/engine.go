@@ -24,6 +24,10 @@ type engine interface {
 	contended(err error) bool
 	// forget makes what was overwritten unreadable in the database's own files, as far as the engine can.
 	forget(ctx context.Context) error
+	// tidy refreshes the planner's statistics.
+	tidy(ctx context.Context) error
+	// diskUse is the room that the database takes on the disk, in bytes.
+	diskUse(ctx context.Context) (int64, error)
 	// close gives back what prepare has taken.
 	close() error
 }

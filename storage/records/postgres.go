@@ -308,6 +308,16 @@ func (p *postgresServer) forget(ctx context.Context) error {
 	return nil
 }
 
+func (p *postgresServer) tidy(ctx context.Context) error {
+	_, err := p.db.ExecContext(ctx, "VACUUM ANALYZE")
+	return err
+}
+
+func (p *postgresServer) diskUse(ctx context.Context) (n int64, err error) {
+	err = p.db.QueryRowContext(ctx, `SELECT pg_database_size(current_database())`).Scan(&n)
+	return n, err
+}
+
 func (p *postgresServer) close() error {
 	err := p.db.Close()
 	p.pool.Close()
