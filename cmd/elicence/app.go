@@ -26,6 +26,7 @@ type app struct {
 	passphraseFile string
 	recordsURL     string           // of an installation that is made: a PostgreSQL database; "" for a file in the folder
 	reconciling    bool             // records that were put back from a copy may be opened for writing
+	fills          bool             // records are opened to be filled for a measurement
 	shared         *keystores       // of a command of several steps; nil: each installation opens and closes its own
 	watch          *watch           // what a service measures; nil for none
 	keystores      []softkey.Option // of keystores that are made here; tests make cheaper ones

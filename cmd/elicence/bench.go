@@ -79,9 +79,6 @@ a folder, or uses what a folder has been filled with. Both exit with 1 if an aim
 			if err != nil && (q.filled == "" || !isInstallation(q.filled)) {
 				return err
 			}
-			if many {
-				return a.benchMany(cmd.Context(), args[0], q, lines)
-			}
 			if q.profile != "" {
 				f, err := os.Create(q.profile)
 				if err != nil {
@@ -92,6 +89,9 @@ a folder, or uses what a folder has been filled with. Both exit with 1 if an aim
 					return fmt.Errorf("bench: %w", err)
 				}
 				defer pprof.StopCPUProfile()
+			}
+			if many {
+				return a.benchMany(cmd.Context(), args[0], q, lines)
 			}
 			var results []benchResult
 			if q.beside {

@@ -26,7 +26,7 @@ import (
 const (
 	patternBirths = 48   // really issued; all others are like one of them
 	revokedEvery  = 250  // one in so many likenesses is one of a licence that was revoked
-	fillAtOnce    = 1024 // likenesses in one transaction
+	fillAtOnce    = 4096 // likenesses in one transaction
 	freeSheets    = 4000 // of each issuer beside those that were used
 )
 

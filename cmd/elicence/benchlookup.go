@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -103,7 +105,9 @@ func (a *app) benchMany(ctx context.Context, what string, q benchFlags, lines []
 
 // fillFolder makes an installation and fills it.
 func (a *app) fillFolder(ctx context.Context, data string, q benchFlags, lines []string) (filledRecords, error) {
-	i, err := a.made(ctx, data, q.store, func(c *config) {
+	filling := *a
+	filling.fills = true
+	i, err := filling.made(ctx, data, q.store, func(c *config) {
 		scheme := demonstrationScheme()
 		c.Status.Space = 1 << 24
 		c.Deliver.Receivers = []receiverConfig{
@@ -115,6 +119,8 @@ func (a *app) fillFolder(ctx context.Context, data string, q benchFlags, lines [
 		return filledRecords{}, err
 	}
 	b := &bench{i: i, lines: lines, n: q.n, workers: q.workers}
+	limit := debug.SetMemoryLimit(math.MaxInt64) // a group of likenesses and a large cache are more than a batch has
+	defer debug.SetMemoryLimit(limit)
 	filled, err := b.fill(ctx, a.filling(q.n))
 	i.close()
 	return filled, err

@@ -131,7 +131,7 @@ func (i *installation) openStores(ctx context.Context, readOnly bool) (err error
 		return err
 	}
 	i.vault = &vault{wrapper: i.wrapping}
-	if i.db, err = i.openRecords(ctx, records.Options{ReadOnly: readOnly, KEK: i.vault.wrapper}); err != nil {
+	if i.db, err = i.openRecords(ctx, records.Options{ReadOnly: readOnly, KEK: i.vault.wrapper, Filling: i.app.fills}); err != nil {
 		return err
 	}
 	i.vault.index = i.db.Index()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -123,34 +124,34 @@ func (i *installation) find(ctx context.Context, what, why string) ([]issuing.Li
 	if err != nil || len(found) > 0 {
 		return found, err
 	}
-	if err := i.db.Record(ctx, i.reading(ctx, actor{}, "search", "", cmp.Or(why, "search by a personal value"))); err != nil {
-		return nil, err
-	}
-	seen := map[string]bool{}
 	names, err := i.types.Types()
 	if err != nil {
 		return nil, err
 	}
+	var fields []string
 	for _, name := range names {
 		typ, err := i.types.Type(name)
 		if err != nil {
 			return nil, err
 		}
 		for _, f := range typ.Search {
-			hits, err := i.db.Search(ctx, f.Name, licence.Normalise(what))
-			if err != nil {
-				return nil, err
-			}
-			for _, l := range hits {
-				if !seen[l.ID] {
-					seen[l.ID] = true
-					if err := i.db.Record(ctx, i.reading(ctx, actor{}, "found", l.ID, why, f.Name)); err != nil {
-						return nil, err
-					}
-					found = append(found, l)
-				}
+			if !slices.Contains(fields, f.Name) {
+				fields = append(fields, f.Name)
 			}
 		}
+	}
+	hits, err := i.db.SearchAny(ctx, fields, licence.Normalise(what))
+	if err != nil {
+		return nil, err
+	}
+	// Nobody is told anything, not even that there is nothing, before all rows of it are durable.
+	rows := []audit.Entry{i.reading(ctx, actor{}, "search", "", cmp.Or(why, "search by a personal value"))}
+	for _, h := range hits {
+		found = append(found, h.Licence)
+		rows = append(rows, i.reading(ctx, actor{}, "found", h.Licence.ID, why, h.Field))
+	}
+	if err := i.db.RecordAll(ctx, rows...); err != nil {
+		return nil, err
 	}
 	if len(found) == 0 {
 		return nil, fmt.Errorf("%w: no licence by this number, identifier, business id, name or id number", licence.ErrNotFound)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/elicence/elicence/issuing"
@@ -156,6 +157,63 @@ func (db *DB) Search(ctx context.Context, field, value string) ([]issuing.Licenc
 	}
 	tag := db.index.Tag(searchColumn(field), value)
 	return db.read(ctx, `WHERE l.ordinal IN (SELECT licence FROM search_tags WHERE field = $1 AND tag = $2)`, field, tag[:])
+}
+
+// Hit is a licence that a search has found, and the first of the fields that it was found by.
+type Hit struct {
+	Field   string
+	Licence issuing.Licence
+}
+
+// SearchAny is Search in several fields at once: one question, however many there are, and another one only if something was
+// found. Hits come in the order of the fields, each licence once.
+func (db *DB) SearchAny(ctx context.Context, fields []string, value string) ([]Hit, error) {
+	if db.index == nil {
+		return nil, fmt.Errorf("%w: no wrapping key was given", ErrSealed)
+	}
+	if len(fields) == 0 {
+		return nil, nil
+	}
+	args := make([]any, 0, 2*len(fields))
+	each, in := make([]string, len(fields)), make([]string, len(fields))
+	for n, field := range fields {
+		tag := db.index.Tag(searchColumn(field), value)
+		args = append(args, field, tag[:])
+		where := fmt.Sprintf(`FROM search_tags WHERE field = $%d AND tag = $%d`, 2*n+1, 2*n+2)
+		each[n], in[n] = `SELECT field, licence `+where, `SELECT licence `+where
+	}
+	rows, err := db.rows(ctx, `SELECT t.field, l.id FROM (`+strings.Join(each, " UNION ALL ")+`) t JOIN licences l ON l.ordinal = t.licence`, args...)
+	if err != nil {
+		return nil, say("search", err)
+	}
+	by := map[string]int{} // id → place of the first field
+	err = collect(rows, func(r row) error {
+		var field, id string
+		if err := r.Scan(&field, &id); err != nil {
+			return err
+		}
+		if place := slices.Index(fields, field); place >= 0 {
+			if first, seen := by[id]; !seen || place < first {
+				by[id] = place
+			}
+		}
+		return nil
+	})
+	if err != nil || len(by) == 0 {
+		return nil, say("search", err)
+	}
+	found, err := db.read(ctx, `WHERE l.ordinal IN (`+strings.Join(in, " UNION ALL ")+`)`, args...)
+	if err != nil {
+		return nil, err
+	}
+	var hits []Hit
+	for _, l := range found {
+		if place, ok := by[l.ID]; ok { // not one that was found in between
+			hits = append(hits, Hit{fields[place], l})
+		}
+	}
+	slices.SortStableFunc(hits, func(a, b Hit) int { return by[a.Licence.ID] - by[b.Licence.ID] })
+	return hits, nil
 }
 
 // List implements issuing.Lookup. licence.ErrNotFound if after names no licence.

@@ -64,6 +64,11 @@ func everyQuestion(t *testing.T, db *DB, l issuing.Licence, at time.Time) {
 	must(err)
 	_, err = db.Search(ctx, "business", l.BusinessID)
 	must(err)
+	hits, err := db.SearchAny(ctx, []string{"name", "business", "child.name"}, "business"+strings.TrimPrefix(l.BusinessID, "B"))
+	must(err)
+	if len(hits) != 1 || hits[0].Field != "business" || hits[0].Licence.ID != l.ID {
+		t.Fatalf("a search in several fields found %d", len(hits))
+	}
 	revoked := issuing.Revoked
 	for _, f := range []issuing.Filter{{}, {Issuer: l.Issuer}, {Issuer: "nobody"}, {Stage: issuing.StageParked}, {Stage: issuing.StageIntent}, {Status: &revoked}} {
 		_, err = db.List(ctx, f, l.ID, 50)

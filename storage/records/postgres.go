@@ -52,11 +52,25 @@ const applicationName = "elicence"
 //
 // Options.ReadOnly writes nothing but audit rows.
 func OpenPostgres(ctx context.Context, url string, o Options) (*DB, error) {
+	if o.Filling {
+		url = withoutWaiting(url)
+	}
 	p, err := connectPostgres(ctx, url)
 	if err != nil {
 		return nil, err
 	}
 	return openOn(ctx, p, "", o)
+}
+
+// withoutWaiting is the address with commits that do not wait for the disk.
+func withoutWaiting(url string) string {
+	switch {
+	case !strings.Contains(url, "://"):
+		return url + " synchronous_commit=off"
+	case strings.Contains(url, "?"):
+		return url + "&synchronous_commit=off"
+	}
+	return url + "?synchronous_commit=off"
 }
 
 func connectPostgres(ctx context.Context, url string) (*postgresServer, error) {

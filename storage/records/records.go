@@ -54,6 +54,9 @@ type Options struct {
 	// Commit wraps every commit of the writer, to measure it or to let it fail in tests; nil for none. An error makes
 	// all callers of that commit unsure: they ask again.
 	Commit func(commit func() error) error
+	// Filling opens for writing many rows that nobody would miss: commits are not made durable one by one, and the writer keeps
+	// more in memory. Only for measuring.
+	Filling bool
 	// hear is told of every statement; tests hold them to their plans.
 	hear func(query string, args []any)
 }
@@ -106,7 +109,7 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("records: %s: %w", path, err)
 	}
-	return openOn(ctx, &sqliteFile{path: absolute}, absolute, o)
+	return openOn(ctx, &sqliteFile{path: absolute, filling: o.Filling}, absolute, o)
 }
 
 func openOn(ctx context.Context, e engine, path string, o Options) (*DB, error) {

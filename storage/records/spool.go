@@ -44,19 +44,23 @@ func (db *DB) openSpool(flag int) (*os.File, error) {
 	}
 }
 
-// spool writes a row that is on disk when it returns.
-func (db *DB) spool(ctx context.Context, e audit.Entry) (err error) {
+// spool writes rows that are on disk when it returns.
+func (db *DB) spool(ctx context.Context, entries []audit.Entry) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	var id [16]byte
-	if _, err := io.ReadFull(db.options.Random, id[:]); err != nil {
-		return fmt.Errorf("records: random: %w", err)
-	}
-	e.At = fromMicro(micro(e.At))
-	line, err := json.Marshal(spooled{ID: hex.EncodeToString(id[:]), Entry: e})
-	if err != nil {
-		return fmt.Errorf("records: audit row: %w", err)
+	var lines []byte
+	for _, e := range entries {
+		var id [16]byte
+		if _, err := io.ReadFull(db.options.Random, id[:]); err != nil {
+			return fmt.Errorf("records: random: %w", err)
+		}
+		e.At = fromMicro(micro(e.At))
+		line, err := json.Marshal(spooled{ID: hex.EncodeToString(id[:]), Entry: e})
+		if err != nil {
+			return fmt.Errorf("records: audit row: %w", err)
+		}
+		lines = append(append(lines, line...), '\n')
 	}
 	f, err := db.openSpool(os.O_CREATE | os.O_RDWR | os.O_APPEND)
 	if err != nil {
@@ -74,10 +78,10 @@ func (db *DB) spool(ctx context.Context, e audit.Entry) (err error) {
 			return say("write the audit row", err)
 		}
 		if last[0] != '\n' {
-			line = append([]byte{'\n'}, line...)
+			lines = append([]byte{'\n'}, lines...)
 		}
 	}
-	if _, err := f.Write(append(line, '\n')); err != nil {
+	if _, err := f.Write(lines); err != nil {
 		return say("write the audit row", err)
 	}
 	if err := f.Sync(); err != nil {

@@ -15,30 +15,45 @@ import (
 
 // record writes one audit row in the transaction of what it tells of: no row, no data. It is chained later.
 func record(ctx context.Context, s *session, e audit.Entry) error {
-	return s.later(ctx, insertAudit, auditArgs(e)...)
+	return s.later(ctx, insertAudit+` VALUES ($1,$2,$3,$4,$5,$6,$7,$8)`, auditArgs(e)...)
 }
 
-const insertAudit = `INSERT INTO audit (issuer, at, person, what, why, whence, licence, fields) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)`
+const insertAudit = `INSERT INTO audit (issuer, at, person, what, why, whence, licence, fields)`
 
 func auditArgs(e audit.Entry) []any {
 	return []any{e.Organisation, micro(e.At), e.Person, e.What, e.Why, e.From, e.Licence, strings.Join(e.Fields, "\n")}
 }
 
 // Record implements issuing.Trail. Records that were opened for reading put the row into the spool.
-func (db *DB) Record(ctx context.Context, e audit.Entry) error {
+func (db *DB) Record(ctx context.Context, e audit.Entry) error { return db.RecordAll(ctx, e) }
+
+// RecordAll is Record of several rows that become durable together, or not at all.
+func (db *DB) RecordAll(ctx context.Context, entries ...audit.Entry) error {
 	if db.writer == nil {
-		return db.recordBeside(ctx, e)
+		return db.recordBeside(ctx, entries)
 	}
-	return db.write(ctx, func(ctx context.Context, s *session) error { return record(ctx, s, e) })
+	return db.write(ctx, func(ctx context.Context, s *session) error {
+		for _, e := range entries {
+			if err := record(ctx, s, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
-// recordBeside is Record for who has no writer: beside another process's file the row goes to the spool, on a server it
-// is written like any other.
-func (db *DB) recordBeside(ctx context.Context, e audit.Entry) error {
+// recordBeside is RecordAll for who has no writer: beside another process's file rows go to the spool, on a server they are
+// written like any other.
+func (db *DB) recordBeside(ctx context.Context, entries []audit.Entry) error {
 	if !db.shared() {
-		return db.spool(ctx, e)
+		return db.spool(ctx, entries)
 	}
-	_, err := db.readers.ExecContext(ctx, insertAudit, auditArgs(e)...)
+	const columns = 8
+	args := make([]any, 0, columns*len(entries))
+	for _, e := range entries {
+		args = append(args, auditArgs(e)...)
+	}
+	_, err := db.readers.ExecContext(ctx, insertAudit+values(len(entries), columns), args...)
 	return say("write the audit row", err)
 }
 
