@@ -141,7 +141,8 @@ func (p *postgresServer) provider(db *sql.DB) (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	one, err := lock.NewPostgresSessionLocker() // of several processes that start at once
+	// Of several processes that start at once. The others look every second, for five minutes.
+	one, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
 	if err != nil {
 		return nil, err
 	}

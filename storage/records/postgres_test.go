@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -38,12 +39,14 @@ const service = "elicence_service"
 
 // onPostgres is the engine in the cluster behind a socket.
 func onPostgres(socket string) recordstest.Engine {
+	made := &databases{socket: socket, of: map[string]string{}}
 	return recordstest.Engine{
 		Open: func(ctx context.Context, dir string, o recordstest.Options) (recordstest.Records, error) {
-			if err := postgrestest.Create(ctx, socket, database(dir), migrated); err != nil {
+			name, err := made.find(ctx, dir)
+			if err != nil {
 				return nil, err
 			}
-			db, err := OpenPostgres(ctx, postgrestest.URL(socket, service, database(dir))+" idle_in_transaction_session_timeout=2000", Options{ReadOnly: o.ReadOnly, KEK: o.KEK, Commit: o.Commit})
+			db, err := OpenPostgres(ctx, postgrestest.URL(socket, service, name)+" idle_in_transaction_session_timeout=2000", Options{ReadOnly: o.ReadOnly, KEK: o.KEK, Commit: o.Commit})
 			if err != nil {
 				return nil, err
 			}
@@ -51,6 +54,89 @@ func onPostgres(socket string) recordstest.Engine {
 		},
 		ReadOnly: ErrReadOnly, Sealed: ErrSealed, Erased: ErrErased, Archives: true,
 	}
+}
+
+// databases makes the databases of folders. Copying the one with tables writes a thousand files, which takes ten times as
+// long as emptying one whose folder is gone: that one is used again.
+type databases struct {
+	socket string
+	mu     sync.Mutex
+	of     map[string]string // of folders
+}
+
+// emptied makes a database what it was when it was copied. Nothing but a superuser may delete from all of its tables.
+const emptied = `SET session_replication_role = replica;
+DO $$ DECLARE name text; BEGIN
+	FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE 'goose%' LOOP
+		EXECUTE format('DELETE FROM %I', name);
+	END LOOP;
+	FOR name IN SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' AND sequencename NOT LIKE 'goose%' LOOP
+		EXECUTE format('ALTER SEQUENCE %I RESTART', name);
+	END LOOP;
+END $$`
+
+// find returns the database of a folder, and makes it if there is none. The first one that it makes has the folder's own
+// name: a child process, which knows no more than that, finds it.
+func (d *databases) find(ctx context.Context, dir string) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if name, ok := d.of[dir]; ok {
+		return name, nil
+	}
+	for old, name := range d.of {
+		if _, err := os.Stat(old); err == nil {
+			continue
+		}
+		delete(d.of, old)
+		d.of[dir] = name
+		return name, postgrestest.Do(ctx, postgrestest.URL(d.socket, "postgres", name), emptied)
+	}
+	d.of[dir] = database(dir)
+	return d.of[dir], postgrestest.Create(ctx, d.socket, d.of[dir], migrated)
+}
+
+// peaceful is the cluster of all tests that leave their server in peace. Each has databases of its own in it.
+var peaceful = sync.OnceValues(func() (*postgrestest.Server, error) {
+	s, err := postgrestest.Start(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	return s, prepare(context.Background(), s)
+})
+
+// endPeaceful stops that cluster if a test has started it.
+func endPeaceful() error {
+	if !started.Load() {
+		return nil
+	}
+	s, err := peaceful()
+	if s == nil {
+		return err
+	}
+	return s.Stop()
+}
+
+var started atomic.Bool
+
+// shared is the cluster that tests share.
+func shared(t testing.TB) *postgrestest.Server {
+	t.Helper()
+	started.Store(true)
+	s, err := peaceful()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// ownDatabase makes a database of the test's own, with tables, in the shared cluster.
+func ownDatabase(t testing.TB) (s *postgrestest.Server, name string) {
+	t.Helper()
+	s, name = shared(t), database(t.TempDir())
+	if err := postgrestest.Create(t.Context(), s.Socket(), name, migrated); err != nil {
+		t.Fatal(err)
+	}
+	return s, name
 }
 
 // cluster starts a server for one test.
@@ -72,17 +158,21 @@ func cluster(t testing.TB, settings ...string) *postgrestest.Server {
 func prepared(t testing.TB, settings ...string) *postgrestest.Server {
 	t.Helper()
 	s := cluster(t, settings...)
-	if err := s.Create(t.Context(), migrated); err != nil {
-		t.Fatal(err)
-	}
-	db, err := OpenPostgres(t.Context(), s.URL(migrated), Options{})
-	if err == nil {
-		err = errors.Join(db.Close(), postgrestest.Do(t.Context(), s.URL(migrated), "CREATE ROLE "+service+" LOGIN", Grants(service)))
-	}
-	if err != nil {
+	if err := prepare(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+func prepare(ctx context.Context, s *postgrestest.Server) error {
+	if err := s.Create(ctx, migrated); err != nil {
+		return err
+	}
+	db, err := OpenPostgres(ctx, s.URL(migrated), Options{})
+	if err != nil {
+		return err
+	}
+	return errors.Join(db.Close(), postgrestest.Do(ctx, s.URL(migrated), "CREATE ROLE "+service+" LOGIN", Grants(service)))
 }
 
 func TestSuiteOnPostgres(t *testing.T) {
@@ -97,11 +187,11 @@ func TestSuiteOnPostgres(t *testing.T) {
 	recordstest.Run(t, e)
 }
 
-// TestAtOnceOnPostgres is the part of the suite that the race detector sees.
-func TestAtOnceOnPostgres(t *testing.T) { recordstest.RunAtOnce(t, onPostgres(prepared(t).Socket())) }
+// TestAtOnceOnPostgres is, as TestAtOnce, what the race detector sees.
+func TestAtOnceOnPostgres(t *testing.T) { recordstest.RunAtOnce(t, onPostgres(shared(t).Socket())) }
 
 func TestKilledProcessesOnPostgres(t *testing.T) {
-	s := prepared(t)
+	s := shared(t)
 	t.Setenv(socketVariable, s.Socket())
 	recordstest.Kill(t, onPostgres(s.Socket()), 200, 8)
 }
@@ -141,8 +231,8 @@ const postgresColumns = `SELECT table_name, column_name FROM information_schema.
 
 // TestBothEnginesHaveTheSameTables: the number of a version means one set of tables and columns.
 func TestBothEnginesHaveTheSameTables(t *testing.T) {
-	s := prepared(t)
-	server, err := sql.Open("pgx", s.URL(migrated))
+	s, name := ownDatabase(t)
+	server, err := sql.Open("pgx", s.URL(name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,8 +263,8 @@ func TestBothEnginesHaveTheSameTables(t *testing.T) {
 
 func TestPostgresMigrationsGoForwardAndBack(t *testing.T) {
 	ctx := t.Context()
-	s := prepared(t)
-	server, err := sql.Open("pgx", s.URL(migrated))
+	s, name := ownDatabase(t)
+	server, err := sql.Open("pgx", s.URL(name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +288,7 @@ func TestPostgresMigrationsGoForwardAndBack(t *testing.T) {
 	errs := make(chan error, 4)
 	for range cap(errs) {
 		go func() {
-			db, err := OpenPostgres(ctx, s.URL(migrated), Options{})
+			db, err := OpenPostgres(ctx, s.URL(name), Options{})
 			if err == nil {
 				err = db.Close()
 			}
@@ -217,11 +307,11 @@ func TestPostgresMigrationsGoForwardAndBack(t *testing.T) {
 	if last := sources[len(sources)-1].Version; last != version {
 		t.Errorf("the last migration is %d, the program says %d", last, version)
 	}
-	if err := postgrestest.Do(ctx, s.URL(migrated), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, true)`); err != nil {
+	if err := postgrestest.Do(ctx, s.URL(name), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, true)`); err != nil {
 		t.Fatal(err)
 	}
 	for _, o := range []Options{{}, {ReadOnly: true}} {
-		if _, err := OpenPostgres(ctx, s.URL(migrated), o); !errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), "999") {
+		if _, err := OpenPostgres(ctx, s.URL(name), o); !errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), "999") {
 			t.Errorf("read-only %v: tables of a newer program: %v", o.ReadOnly, err)
 		}
 	}
@@ -230,8 +320,8 @@ func TestPostgresMigrationsGoForwardAndBack(t *testing.T) {
 // TestTheServiceCannotRewriteHistory: neither the service's role nor the owner of the tables changes what was recorded.
 func TestTheServiceCannotRewriteHistory(t *testing.T) {
 	ctx := t.Context()
-	s := prepared(t)
-	db, err := OpenPostgres(ctx, postgrestest.URL(s.Socket(), service, migrated), Options{KEK: recordstest.KEK()})
+	s, name := ownDatabase(t)
+	db, err := OpenPostgres(ctx, postgrestest.URL(s.Socket(), service, name), Options{KEK: recordstest.KEK()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,18 +345,18 @@ func TestTheServiceCannotRewriteHistory(t *testing.T) {
 			`UPDATE log_entries SET bytes = hash`, `DELETE FROM log_entries`, `TRUNCATE log_entries`,
 		} {
 			if strings.Contains(statement, "log_entries") && role == service {
-				if err := postgrestest.Do(ctx, s.URL(migrated), `INSERT INTO log_entries VALUES (0, '', 'hash', 'bytes') ON CONFLICT DO NOTHING`); err != nil {
+				if err := postgrestest.Do(ctx, s.URL(name), `INSERT INTO log_entries VALUES (0, '', 'hash', 'bytes') ON CONFLICT DO NOTHING`); err != nil {
 					t.Fatal(err)
 				}
 			}
-			err := postgrestest.Do(ctx, postgrestest.URL(s.Socket(), role, migrated), statement)
+			err := postgrestest.Do(ctx, postgrestest.URL(s.Socket(), role, name), statement)
 			if err == nil || !strings.Contains(err.Error(), "42501") {
 				t.Errorf("%s: %s: %v", role, statement, err)
 			}
 		}
 	}
 	for _, statement := range []string{`DROP TABLE audit`, `ALTER TABLE audit DISABLE TRIGGER ALL`, `CREATE TABLE mine (x int)`, `DELETE FROM licences`, `DELETE FROM sheets`, `DELETE FROM organisations`} {
-		if err := postgrestest.Do(ctx, postgrestest.URL(s.Socket(), service, migrated), statement); err == nil {
+		if err := postgrestest.Do(ctx, postgrestest.URL(s.Socket(), service, name), statement); err == nil {
 			t.Errorf("the service may %s", statement)
 		}
 	}
@@ -274,7 +364,7 @@ func TestTheServiceCannotRewriteHistory(t *testing.T) {
 		t.Errorf("after all that the chain breaks at %d of %d, %v", broken, rows, err)
 	}
 	// A service that finds older tables cannot bring them forward, and says who can.
-	if err := postgrestest.Do(ctx, s.URL("postgres"), "CREATE DATABASE empty OWNER postgres"); err != nil {
+	if err := s.Create(ctx, "empty"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := OpenPostgres(ctx, postgrestest.URL(s.Socket(), service, "empty"), Options{}); !errors.Is(err, licence.ErrUnavailable) || !strings.Contains(err.Error(), "权限不足") {
@@ -283,7 +373,7 @@ func TestTheServiceCannotRewriteHistory(t *testing.T) {
 }
 
 func TestPostgresAddresses(t *testing.T) {
-	s := prepared(t)
+	s := shared(t)
 	for what, c := range map[string]struct{ url, want string }{
 		"nonsense":             {"postgres://[", "cannot be read"},
 		"a password in it":     {"postgres://elicence:secret-word@localhost/elicence", "password"},
@@ -319,7 +409,7 @@ func TestServerGoesAway(t *testing.T) {
 
 // TestCommitsThatAreCut: the network ends in the midst of commits, so that nobody knows whether they happened.
 func TestCommitsThatAreCut(t *testing.T) {
-	s := prepared(t)
+	s := shared(t)
 	cut := newCutter(t, filepath.Join(s.Socket(), ".s.PGSQL.5432"))
 	e := onPostgres(s.Socket())
 	e.Open = func(ctx context.Context, dir string, o recordstest.Options) (recordstest.Records, error) {
@@ -398,7 +488,7 @@ func TestFailover(t *testing.T) {
 // TestFrozenProcesses: processes are stopped in the midst of transactions, others go on without them, and those that wake
 // find that the world has moved.
 func TestFrozenProcesses(t *testing.T) {
-	s := prepared(t)
+	s := shared(t)
 	t.Setenv(socketVariable, s.Socket())
 	recordstest.Frozen(t, onPostgres(s.Socket()), 150, 3)
 }

@@ -2,6 +2,7 @@ package records
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -20,8 +21,18 @@ var onSQLite = recordstest.Engine{
 	Locked: ErrLocked, ReadOnly: ErrReadOnly, Sealed: ErrSealed, Erased: ErrErased,
 }
 
-func TestMain(m *testing.M) { os.Exit(recordstest.Main(m, mainEngine())) }
+func TestMain(m *testing.M) {
+	code := recordstest.Main(m, mainEngine())
+	if err := endPeaceful(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 func TestSuite(t *testing.T) { recordstest.Run(t, onSQLite) }
 
 func TestKilledProcesses(t *testing.T) { recordstest.Kill(t, onSQLite, 200, 8) }
+
+// TestAtOnce is the part of the suite that the race detector sees.
+func TestAtOnce(t *testing.T) { recordstest.RunAtOnce(t, onSQLite) }

@@ -66,8 +66,8 @@ func TestTablesGoBack(t *testing.T) {
 }
 
 func TestPostgresTablesGoBack(t *testing.T) {
-	s := prepared(t)
-	p := Place{URL: s.URL(migrated)}
+	s, name := ownDatabase(t)
+	p := Place{URL: s.URL(name)}
 	open := func() (*DB, error) { return OpenPostgres(t.Context(), p.URL, Options{}) }
 	db, err := open()
 	if err != nil {

@@ -189,13 +189,12 @@ func (s *scene) sequence() {
 func everyCommitFails(t *testing.T, e Engine) {
 	for _, withEffect := range []bool{false, true} {
 		for at := 0; ; at++ {
-			s := newScene(t, e, 0)
 			f := &faults{}
-			s.reopen(Options{Commit: f.commit})
+			s := newSceneWith(t, e, 0, Options{Commit: f.commit})
 			f.set(func(n int) (bool, bool) { return n == at, withEffect })
 			s.life()
 			if f.commits() <= at {
-				s.close()
+				s.end()
 				if at < 20 {
 					t.Errorf("a life has only %d commits", at)
 				}
@@ -211,7 +210,7 @@ func everyCommitFails(t *testing.T, e Engine) {
 			if t.Failed() {
 				t.Fatalf("after commit %d failed (effect %v)", at, withEffect)
 			}
-			s.close()
+			s.end()
 		}
 	}
 }

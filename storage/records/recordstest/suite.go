@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,7 +52,8 @@ type Options struct {
 
 // Engine is one engine under test.
 type Engine struct {
-	// Open opens the records that belong to the folder dir, and makes them if there are none.
+	// Open opens the records that belong to the folder dir, and makes them if there are none. Once the folder is gone nobody
+	// asks for them again.
 	Open func(ctx context.Context, dir string, o Options) (Records, error)
 	// Locked is what a second writer gets, nil where several processes write.
 	Locked error
@@ -201,8 +203,13 @@ var start = time.Date(2026, 10, 13, 9, 30, 0, 123_456_000, time.UTC)
 // newScene opens empty records with a hospital of count sheets, A00 0000001 and following.
 func newScene(t testing.TB, e Engine, count int) *scene {
 	t.Helper()
+	return newSceneWith(t, e, count, Options{})
+}
+
+func newSceneWith(t testing.TB, e Engine, count int, o Options) *scene {
+	t.Helper()
 	s := &scene{t: t, engine: e, dir: t.TempDir(), kek: testKEK(1), now: start}
-	s.open(Options{})
+	s.open(o)
 	t.Cleanup(func() { s.close() })
 	s.must(s.r.PutOrganisation(s.ctx(), licence.Organisation{Code: hospital, Name: "样张医院", NameEN: "Specimen Hospital", Kind: licence.Hospital, Region: "310101"}))
 	s.must(s.r.PutOrganisation(s.ctx(), licence.Organisation{Code: agency, Name: "样张机构", Kind: licence.Agency, Region: "310101"}))
@@ -234,6 +241,13 @@ func (s *scene) close() {
 		}
 	}
 	s.r = nil
+}
+
+// end closes the records and removes their folder: an engine may use what it had for them again.
+func (s *scene) end() {
+	s.t.Helper()
+	s.close()
+	s.must(os.RemoveAll(s.dir))
 }
 
 // reopen is what the next process does.
