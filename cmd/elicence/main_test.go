@@ -38,7 +38,12 @@ func (m made) Run() int {
 	}
 	defer os.RemoveAll(dir)
 	folder = dir
-	return m.M.Run()
+	code := m.M.Run()
+	if err := stopServers(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
 }
 
 // TestMain makes this binary the real program, too: under the name elicence it is main and nothing else, so that tests

@@ -407,16 +407,17 @@ func TestWhatWasPublishedUnsignedComesBack(t *testing.T) {
 // A rebuild that is killed anywhere is finished by the same command, to the same end.
 func TestKilledWhileRebuilding(t *testing.T) {
 	t.Parallel()
-	count, seed := kills(t)
-	random := rand.New(rand.NewPCG(seed, 1<<36))
-	data := copyOf(t, issued)
+	onEachGround(t, 3, killWhileRebuilding)
+}
+
+func killWhileRebuilding(t *testing.T, g ground, count int, random *rand.Rand) {
+	at := g.issued(t)
+	data := at.data
 	list := must(t, data, "list", "--json")
-	if err := os.RemoveAll(filepath.Join(data, "records")); err != nil {
-		t.Fatal(err)
-	}
+	at.lose()
 	hit := 0
-	for range max(4, count/4) {
-		if ended, said := killed(t, grown(walOf(data), int64(random.IntN(500<<10))), "reconcile", "--mend", "--rebuild", "--data", data); !ended {
+	for range max(3, count/4) {
+		if ended, said := killed(t, at.grown(int64(random.IntN(500<<10))), "reconcile", "--mend", "--rebuild", "--data", data); !ended {
 			hit++
 		} else if !strings.Contains(said, "may write") && !strings.Contains(said, "there are records already") {
 			t.Fatalf("reconcile: %s", said)

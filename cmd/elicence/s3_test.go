@@ -13,7 +13,6 @@ import (
 	"github.com/minio/minio-go/v7"
 
 	"github.com/elicence/elicence/storage/objects"
-	"github.com/elicence/elicence/storage/objects/s3"
 	"github.com/elicence/elicence/storage/objects/s3/versitygwtest"
 )
 
@@ -56,12 +55,7 @@ func installedOnS3(t *testing.T) onS3 {
 		t.Fatal(err)
 	}
 	o.proxy = versitygwtest.Between(t, o.server, noFault)
-	secret := filepath.Join(t.TempDir(), "s3.credentials")
-	lines := fmt.Sprintf("%s=%s\n%s=%s\n", s3.AccessKeyName, o.server.AccessKey, s3.SecretKeyName, o.server.SecretKey)
-	if err := os.WriteFile(secret, []byte(lines), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	o.address = fmt.Sprintf("s3://%s/city?endpoint=%s&retention=1d&credentials-file=%s", o.bucket, o.proxy.Endpoint(), secret)
+	o.address = fmt.Sprintf("s3://%s/city?endpoint=%s&retention=1d&credentials-file=%s", o.bucket, o.proxy.Endpoint(), credentialsFile(t, o.server))
 	where, err := objectsAt(o.address)
 	if err != nil {
 		t.Fatal(err)

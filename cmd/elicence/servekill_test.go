@@ -21,14 +21,17 @@ import (
 // numbers.
 func TestKilledServiceWhileIssuing(t *testing.T) {
 	t.Parallel()
-	data := copyOf(t, fresh)
+	onEachGround(t, 4, killServiceWhileIssuing)
+}
+
+func killServiceWhileIssuing(t *testing.T, g ground, count int, random *rand.Rand) {
+	at := g.fresh(t)
+	data := at.data
 	file, report := birthsOf(t, 1, 60), filepath.Join(t.TempDir(), "report.jsonl")
 	numbers := map[string]string{}
-	count, seed := kills(t)
-	random := rand.New(rand.NewPCG(seed, 1<<34))
 	hit := 0
-	for round := range max(4, count/10) {
-		more := grown(walOf(data), int64(random.IntN(200<<10)))
+	for round := range max(3, count/10) {
+		more := at.grown(int64(random.IntN(200 << 10)))
 		enough := reportedAtLeast(report, min(50, 9*round+random.IntN(9)))
 		s := serveFolder(t, data, nil)
 		c := exec.Command("elicence", "issue", "--data", data, "--births", file, "--report", report, "--workers", "4")
@@ -88,6 +91,7 @@ func TestKilledServiceWhileIssuing(t *testing.T) {
 		t.Fatalf("%d births were answered, want 60", len(numbers))
 	}
 	whole(t, data, numbers, demonstrationScheme().agencies[0].Code)
+	at.sound()
 }
 
 // A client that is killed in the middle of its batch harms nobody: the service goes on, and the same command again
