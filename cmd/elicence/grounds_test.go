@@ -29,7 +29,8 @@ type ground struct {
 
 // site is one installation on its ground.
 type site struct {
-	data string
+	data    string
+	records string // address of the database, "" where there is none
 	// grown is a condition: the records were written so many bytes more than at first.
 	grown func(bytes int64) func() bool
 	// lose takes the records away, and nothing else.
@@ -165,7 +166,7 @@ func onServers(t *testing.T) site {
 		return n
 	}
 	return site{
-		data: o.data,
+		data: o.data, records: a.recordsURL,
 		grown: func(bytes int64) func() bool {
 			first := size()
 			return func() bool { return size()-first >= bytes }

@@ -6,7 +6,9 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net"
 	"strings"
 	"time"
 
@@ -20,6 +22,16 @@ import (
 
 // ErrURL says that the address of a PostgreSQL database cannot be used.
 var ErrURL = errors.New("records: not a usable PostgreSQL address")
+
+// What a database server says that somebody can do something about; every one is licence.ErrUnavailable, too.
+var (
+	// ErrServerFull says that the server has no room: on its disk, in its memory, or for one more connection.
+	ErrServerFull = errors.New("records: the database server has no room")
+	// ErrServerDisk says that the server cannot read or write its disk.
+	ErrServerDisk = errors.New("records: the database server cannot read or write its disk")
+	// ErrServerAway says that the server cannot be reached, or ended the connection. What was under way may have happened.
+	ErrServerAway = errors.New("records: the database server cannot be reached")
+)
 
 // postgresServer is the engine of an installation with several processes. Every one of them writes.
 type postgresServer struct {
@@ -288,28 +300,35 @@ func state(err error) string {
 	return ""
 }
 
-// postgresHint names what a person can do something about; "" for all else.
-func postgresHint(err error) string {
+// postgresHint names what a person can do something about, "" for all else, and the sentinel that the advice goes by.
+func postgresHint(err error) (string, error) {
 	var refused *pgconn.ConnectError
+	var line *net.OpError
 	switch code := state(err); {
 	case code == "53100":
-		return ": 数据库磁盘已满 / the disk of the database is full"
-	case code == "25006":
-		return ": 数据库只读 / the database takes no writes: it may be a standby"
-	case code == "42501":
-		return ": 数据库角色权限不足 / the database role may not do this"
-	case strings.HasPrefix(code, "28"):
-		return ": 数据库拒绝登录 / the database refuses the log-in"
-	case code == "3D000":
-		return ": 没有这个数据库 / there is no such database"
+		return ": 数据库磁盘已满 / the disk of the database is full", ErrServerFull
 	case code == "53300":
-		return ": 数据库连接已满 / the database has no connection left"
+		return ": 数据库连接已满 / the database has no connection left", ErrServerFull
+	case strings.HasPrefix(code, "53"):
+		return ": 数据库资源不足 / the database has not enough of what it needs", ErrServerFull
+	case strings.HasPrefix(code, "58"):
+		return ": 数据库读写磁盘出错 / the database cannot read or write its disk", ErrServerDisk
+	case code == "25006":
+		return ": 数据库只读 / the database takes no writes: it may be a standby", nil
+	case code == "42501":
+		return ": 数据库角色权限不足 / the database role may not do this", nil
+	case strings.HasPrefix(code, "28"):
+		return ": 数据库拒绝登录 / the database refuses the log-in", nil
+	case code == "3D000":
+		return ": 没有这个数据库 / there is no such database", nil
 	case code == "57P01" || code == "57P02" || code == "57P03":
-		return ": 数据库正在停止或启动 / the database is stopping or starting"
+		return ": 数据库正在停止或启动 / the database is stopping or starting", ErrServerAway
 	case errors.As(err, &refused):
-		return ": 无法连接数据库 / the database cannot be reached"
+		return ": 无法连接数据库 / the database cannot be reached", ErrServerAway
+	case code == "" && (errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &line)):
+		return ": 与数据库的连接中断 / the connection to the database was cut", ErrServerAway
 	}
-	return ""
+	return "", nil
 }
 
 // forget takes the dead versions of what was overwritten out of the tables. The write-ahead log and its archive keep them

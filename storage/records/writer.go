@@ -373,6 +373,19 @@ func say(verb string, err error) error {
 	if err == nil || own(err) {
 		return err
 	}
-	hint := sqliteHint(err) + postgresHint(err) + systemHint(err)
-	return fmt.Errorf("%w: records: %s%s: %w", licence.ErrUnavailable, verb, hint, err)
+	hint, sentinel := postgresHint(err)
+	hint += sqliteHint(err) + systemHint(err)
+	err = fmt.Errorf("%w: records: %s%s: %w", licence.ErrUnavailable, verb, hint, err)
+	if sentinel != nil {
+		return &serverError{err, sentinel}
+	}
+	return err
 }
+
+// serverError is an error that is a sentinel of the server, too, which its words have said.
+type serverError struct {
+	error
+	sentinel error
+}
+
+func (e *serverError) Unwrap() []error { return []error{e.error, e.sentinel} }

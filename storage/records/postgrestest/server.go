@@ -246,6 +246,38 @@ func (s *Server) Up(ctx context.Context) error {
 	}
 }
 
+// Limit lets sessions that begin from now on write no file beyond so many bytes, which the server meets as it meets a full
+// disk; 0 lifts it. It needs no right that the server's own user has not.
+func (s *Server) Limit(ctx context.Context, bytes int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return errors.New("postgrestest: the server does not run")
+	}
+	limit := "unlimited"
+	if bytes > 0 {
+		limit = strconv.FormatInt(bytes, 10)
+	}
+	// The soft one alone: whoever may lower it may lift it again.
+	c := exec.CommandContext(ctx, "prlimit", "--pid", strconv.Itoa(s.process.Process.Pid), "--fsize="+limit+":")
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner}
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("prlimit: %w: %s", err, out)
+	}
+	return nil
+}
+
+// Ended waits until the server has ended by itself.
+func (s *Server) Ended() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process != nil {
+		_ = s.process.Wait() // how it ended is no news
+		_ = s.log.Close()
+		s.process = nil
+	}
+}
+
 // Down ends the server as an administrator does (fast: sessions are cut, what is committed stays).
 func (s *Server) Down() error { return s.signal(syscall.SIGINT) }
 
