@@ -99,8 +99,24 @@ func (s *Signed) keys() []string {
 	return keys
 }
 
+// Admit is a sequencer's own condition: whether it takes this event, signed by an organisation of this kind, from whoever
+// sent it. It is asked when everything about the signer has been found right, before the rules of custody are. It must be
+// as pure as the contract.
+type Admit func(s *Signed, kind OrganisationKind) *Refusal
+
+// SentByAnother is the refusal of an Admit that does not take such an organisation's events from that sender.
+func SentByAnother() *Refusal { return refuse(RuleSentByAnother) }
+
 // Judge is the function Judge with this Court's memory.
 func (c *Court) Judge(ctx context.Context, s State, batch [][]byte) ([]Verdict, map[string][]byte, error) {
+	return c.JudgeAdmitted(ctx, s, batch, nil)
+}
+
+// JudgeAdmitted is Judge of what admit lets pass; nil lets everything pass.
+func (c *Court) JudgeAdmitted(ctx context.Context, s State, batch [][]byte, admit Admit) ([]Verdict, map[string][]byte, error) {
+	if admit == nil {
+		admit = func(*Signed, OrganisationKind) *Refusal { return nil }
+	}
 	verdicts := make([]Verdict, len(batch))
 	parallel(len(batch), func(i int) {
 		verdicts[i].Hash = Hash(batch[i])
@@ -117,7 +133,7 @@ func (c *Court) Judge(ctx context.Context, s State, batch [][]byte) ([]Verdict, 
 		}
 		forged := v.Refusal
 		var err error
-		if v.Refusal, err = c.judge(ctx, l, v.Event, forged); err != nil {
+		if v.Refusal, err = c.judge(ctx, l, v.Event, forged, admit); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -192,13 +208,13 @@ func parallel(n int, f func(i int)) {
 }
 
 // judge decides on one event and writes what it changes. forged is what verify found about its signature.
-func (c *Court) judge(ctx context.Context, l *ledger, s *Signed, forged *Refusal) (*Refusal, error) {
+func (c *Court) judge(ctx context.Context, l *ledger, s *Signed, forged *Refusal, admit Admit) (*Refusal, error) {
 	registrar, err := load[registrarRecord](ctx, l, keyRegistrar)
 	if err != nil {
 		return nil, err
 	}
 	if registrar == nil {
-		return c.found(l, s, forged)
+		return c.found(l, s, forged, admit)
 	}
 	record, err := load[certificateRecord](ctx, l, keyCertificate(s.Certificate))
 	if err != nil {
@@ -222,6 +238,9 @@ func (c *Court) judge(ctx context.Context, l *ledger, s *Signed, forged *Refusal
 		return refuse(RuleCertificateTime), nil
 	}
 	actor := party{known: true, kind: OrganisationKind(record.Kind)}
+	if r := admit(s, actor.kind); r != nil {
+		return r, nil
+	}
 	switch s.Event.Kind {
 	case Enrolled:
 		return c.enrol(ctx, l, s, registrar)
@@ -242,7 +261,7 @@ func validAt(cert *pki.Certificate, micros int64) bool {
 
 // found takes the first entry of a ledger: the registrar's enrolment of itself. Who that is, readers learn from the trust
 // file, not from here.
-func (c *Court) found(l *ledger, s *Signed, forged *Refusal) (*Refusal, error) {
+func (c *Court) found(l *ledger, s *Signed, forged *Refusal, admit Admit) (*Refusal, error) {
 	e := &s.Event
 	if e.Kind != Enrolled || e.Enrolment.Code != e.Actor || Hash(e.Enrolment.Certificate) != s.Certificate ||
 		e.Enrolment.Kind != Commission && e.Enrolment.Kind != Operator {
@@ -256,6 +275,9 @@ func (c *Court) found(l *ledger, s *Signed, forged *Refusal) (*Refusal, error) {
 	}
 	if !validAt(c.certificate(s.Certificate, e.Enrolment.Certificate), e.Time) {
 		return refuse(RuleCertificateTime), nil
+	}
+	if r := admit(s, e.Enrolment.Kind); r != nil {
+		return r, nil
 	}
 	return nil, firstErr(
 		store(l, keyRegistrar, registrarRecord{Code: e.Actor, Time: e.Time}),

@@ -46,6 +46,7 @@ const (
 	RuleTooManyCertificates   = "too-many-certificates"
 	RuleRegistrarCertificate  = "registrar-certificate"
 	RuleCertificateNotCurrent = "certificate-not-enrolled"
+	RuleSentByAnother         = "sent-by-another"
 )
 
 // Rules of custody and status.
@@ -101,6 +102,7 @@ var ruleTexts = map[string][2]string{
 	RuleTooManyCertificates:   {"该机构登记的证书过多", "the organisation has too many certificates"},
 	RuleRegistrarCertificate:  {"登记机构不能撤出自己正在使用的证书", "the registrar cannot withdraw the certificate it signs this with"},
 	RuleCertificateNotCurrent: {"要撤出的证书没有登记在该机构名下", "the certificate to withdraw is not enrolled for that organisation"},
+	RuleSentByAnother:         {"提交方无权代交该机构的事件", "who submitted the event may not submit events of that organisation"},
 
 	RuleHandleTaken:         {"该证照已签发过", "this licence has been issued already"},
 	RuleUnknownLicence:      {"账本上没有该证照", "the ledger knows no such licence"},

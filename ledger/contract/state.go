@@ -47,6 +47,9 @@ var ErrState = errors.New("contract: damaged state")
 
 const keyRegistrar = "registrar"
 
+// LicenceKey is the State key of a licence.
+func LicenceKey(handle [32]byte) string { return keyLicence(handle) }
+
 func keyOrganisation(code string) string    { return "organisation/" + code }
 func keyCertificate(sm3 [32]byte) string    { return "certificate/" + hex.EncodeToString(sm3[:]) }
 func keyLicence(handle [32]byte) string     { return "licence/" + hex.EncodeToString(handle[:]) }
