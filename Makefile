@@ -3,12 +3,13 @@ GO      ?= go
 BIN     := $(CURDIR)/bin
 TOOLS   := $(CURDIR)/.tools
 DATA    ?= data
+ORDERERS ?= 1
 LINT    := $(TOOLS)/golangci-lint
 LINT_VERSION := v2.15.0
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build demo dist test-dist test-upgrade test test-tools race lint bench soak clean
+.PHONY: build demo dist test-dist test-upgrade test test-tools fabric-up fabric-down race lint bench soak clean
 
 build:
 	$(GO) build -trimpath -o $(BIN)/elicence ./cmd/elicence
@@ -33,6 +34,14 @@ test-tools:
 
 test: test-tools
 	sh scripts/test.sh
+
+# A Hyperledger Fabric network of commission, police and archive on this machine, in data/fabric. ORDERERS=3 for three.
+fabric-up:
+	sh scripts/fabric-tools.sh
+	$(GO) run ./ledger/fabric/network/lab --orderers $(ORDERERS) up
+
+fabric-down:
+	$(GO) run ./ledger/fabric/network/lab down
 
 $(LINT):
 	mkdir -p $(TOOLS)

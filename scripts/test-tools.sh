@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests call: PDF readers as second judges, OpenSSL as second judge of signatures, the fallback font,
-# PostgreSQL and a real S3 server.
+# PostgreSQL, a real S3 server and a real Fabric network.
 set -eu
 
 # The server is built by itself, so that go.mod does not carry what only tests run. The first build takes minutes.
@@ -10,6 +10,8 @@ if ! go version -m .tools/versitygw 2>/dev/null | grep -q "versitygw[[:space:]]*
 	mkdir -p .tools
 	GOBIN="$PWD/.tools" GOFLAGS= go install "github.com/versity/versitygw/cmd/versitygw@$versitygw"
 fi
+
+sh scripts/fabric-tools.sh
 
 packages="poppler-utils qpdf mupdf-tools openssl fonts-hanazono libpdfbox2-java libfontbox2-java libcommons-logging-java libactivation-java default-jdk-headless gcc libc6-dev postgresql-15"
 missing=""

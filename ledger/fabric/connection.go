@@ -1,0 +1,316 @@
+package fabric
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/elicence/elicence/ledger/fabric/transaction"
+	"github.com/hyperledger/fabric-gateway/pkg/client"
+	"github.com/hyperledger/fabric-gateway/pkg/hash"
+	"github.com/hyperledger/fabric-gateway/pkg/identity"
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"github.com/hyperledger/fabric-protos-go-apiv2/gateway"
+	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// Endpoint is where an organisation's own peer is and who speaks to it. All files are PEM.
+type Endpoint struct {
+	Address    string // of the peer's gateway service, host:port
+	ServerName string // in the peer's TLS certificate, if it is not the address's host
+	ServerCA   string // file: who certifies the peer's TLS
+	Member     string // MSP id of the organisation
+	Cert, Key  string // files: transport identity of the client, ECDSA
+	Channel    string
+	Chaincode  string
+	// Members are the MSP ids that are asked for their chaincode's version when peers disagree.
+	Members []string
+}
+
+// maxMessage bounds one message from a peer: a block of the greatest size, and room.
+const maxMessage = 100 << 20
+
+// deadlines of single calls; a caller's own context may end sooner.
+const (
+	endorseTimeout = 30 * time.Second
+	sendTimeout    = 15 * time.Second
+	askTimeout     = 15 * time.Second
+)
+
+// Connection is a Chain over Fabric's gateway service, which peers have since 2.4. It reconnects by itself.
+type Connection struct {
+	at       Endpoint
+	wire     *grpc.ClientConn
+	gateway  *client.Gateway
+	network  *client.Network
+	contract *client.Contract
+}
+
+// Connect reads the files and makes a Connection. It does not wait for the peer: that it is away shows in the first call.
+func Connect(at Endpoint) (*Connection, error) {
+	roots, err := os.ReadFile(at.ServerCA)
+	if err != nil {
+		return nil, fmt.Errorf("fabric: CA of the peer: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(roots) {
+		return nil, fmt.Errorf("fabric: no certificate in %s", at.ServerCA)
+	}
+	id, sign, err := identityOf(at)
+	if err != nil {
+		return nil, err
+	}
+	wire, err := grpc.NewClient(at.Address,
+		grpc.WithTransportCredentials(credentials.NewClientTLSFromCert(pool, at.ServerName)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+		// A peer that vanished without a word is noticed; its own limit is one ping a minute.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 70 * time.Second, Timeout: 20 * time.Second}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("fabric: %w", err)
+	}
+	g, err := client.Connect(id, client.WithSign(sign), client.WithHash(hash.SHA256), client.WithClientConnection(wire))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("fabric: %w", err), wire.Close())
+	}
+	c := &Connection{at: at, wire: wire, gateway: g, network: g.GetNetwork(at.Channel)}
+	c.contract = c.network.GetContract(at.Chaincode)
+	return c, nil
+}
+
+func identityOf(at Endpoint) (identity.Identity, identity.Sign, error) {
+	cert, err := os.ReadFile(at.Cert)
+	if err != nil {
+		return nil, nil, fmt.Errorf("fabric: identity: %w", err)
+	}
+	certificate, err := identity.CertificateFromPEM(cert)
+	if err != nil {
+		return nil, nil, fmt.Errorf("fabric: identity: %s: %w", at.Cert, err)
+	}
+	id, err := identity.NewX509Identity(at.Member, certificate)
+	if err != nil {
+		return nil, nil, fmt.Errorf("fabric: identity: %w", err)
+	}
+	b, err := os.ReadFile(at.Key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("fabric: identity: %w", err)
+	}
+	key, err := identity.PrivateKeyFromPEM(b)
+	if err != nil {
+		return nil, nil, fmt.Errorf("fabric: identity: %s holds no private key", at.Key)
+	}
+	sign, err := identity.NewPrivateKeySign(key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("fabric: identity: %w", err)
+	}
+	return id, sign, nil
+}
+
+// Close ends the connection.
+func (c *Connection) Close() error { return errors.Join(c.gateway.Close(), c.wire.Close()) }
+
+// Endorse is Chain.
+func (c *Connection) Endorse(ctx context.Context, function string, args ...[]byte) (Prepared, error) {
+	return c.endorse(ctx, c.contract, function, args)
+}
+
+// EndorseBy is Endorse by the peers of these members and no others.
+func (c *Connection) EndorseBy(ctx context.Context, members []string, function string, args ...[]byte) (Prepared, error) {
+	return c.endorse(ctx, c.contract, function, args, members...)
+}
+
+func (c *Connection) endorse(ctx context.Context, contract *client.Contract, function string, args [][]byte, members ...string) (Prepared, error) {
+	options := []client.ProposalOption{client.WithBytesArguments(args...)}
+	if len(members) > 0 {
+		options = append(options, client.WithEndorsingOrganizations(members...))
+	}
+	proposal, err := contract.NewProposal(function, options...)
+	if err != nil {
+		return Prepared{}, fmt.Errorf("%w: %w", ErrNotEndorsed, err)
+	}
+	timed, cancel := context.WithTimeout(ctx, endorseTimeout)
+	defer cancel()
+	t, err := proposal.EndorseWithContext(timed)
+	if err != nil {
+		err = c.refused(ctx, err)
+		if errors.Is(err, errDiffer) {
+			return Prepared{}, &Disagreement{Versions: c.versions(ctx), Err: err}
+		}
+		return Prepared{}, fmt.Errorf("%w: %w", ErrNotEndorsed, err)
+	}
+	return Prepared{ID: t.TransactionID(), Answer: t.Result(), handle: t}, nil
+}
+
+// errDiffer says that peers returned different results.
+var errDiffer = errors.New("the peers' results differ")
+
+// refused names what a gateway reports, with what each peer said.
+func (c *Connection) refused(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	s := status.Convert(err)
+	said := []string{s.Message()}
+	for _, d := range s.Details() {
+		if d, ok := d.(*gateway.ErrorDetail); ok {
+			said = append(said, fmt.Sprintf("%s: %s", d.GetMspId(), d.GetMessage()))
+		}
+	}
+	text := strings.Join(said, "; ")
+	switch {
+	case strings.Contains(text, "ProposalResponsePayloads do not match"):
+		return fmt.Errorf("%w: %s", errDiffer, text)
+	case c.wire.GetState() == connectivity.TransientFailure, s.Code() == codes.Unavailable && len(said) == 1 && strings.Contains(text, "connection"):
+		return fmt.Errorf("%w: %s", ErrUnreachable, text)
+	default:
+		return errors.New(text)
+	}
+}
+
+// versions asks each member's chaincode what it is.
+func (c *Connection) versions(ctx context.Context) map[string]string {
+	versions := map[string]string{}
+	for _, m := range c.at.Members {
+		v, err := c.Evaluate(ctx, m, transaction.ReadVersion)
+		if err != nil {
+			versions[m] = "? (no answer)"
+			continue
+		}
+		versions[m] = string(v)
+	}
+	return versions
+}
+
+// Send is Chain.
+func (c *Connection) Send(ctx context.Context, p Prepared) error {
+	t, ok := p.handle.(*client.Transaction)
+	if !ok {
+		return errors.New("fabric: a transaction of another connection")
+	}
+	timed, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	if _, err := t.SubmitWithContext(timed); err != nil {
+		return c.refused(ctx, err)
+	}
+	return nil
+}
+
+// Await is Chain.
+func (c *Connection) Await(ctx context.Context, p Prepared) (Commitment, error) {
+	id := c.gateway.Identity()
+	creator, err := proto.Marshal(&msp.SerializedIdentity{Mspid: id.MspID(), IdBytes: id.Credentials()})
+	if err != nil {
+		return Commitment{}, err
+	}
+	request, err := proto.Marshal(&gateway.CommitStatusRequest{ChannelId: c.at.Channel, TransactionId: p.ID, Identity: creator})
+	if err != nil {
+		return Commitment{}, err
+	}
+	unsigned, err := proto.Marshal(&gateway.SignedCommitStatusRequest{Request: request})
+	if err != nil {
+		return Commitment{}, err
+	}
+	commit, err := c.gateway.NewCommit(unsigned)
+	if err != nil {
+		return Commitment{}, err
+	}
+	s, err := commit.StatusWithContext(ctx)
+	if err != nil {
+		return Commitment{}, c.refused(ctx, err)
+	}
+	return Commitment{Block: s.BlockNumber, Code: Code(s.Code)}, nil
+}
+
+// systemQuery is Fabric's own chaincode that reads the chain.
+const systemQuery = "qscc"
+
+// Find is Chain.
+func (c *Connection) Find(ctx context.Context, id string) (Code, bool, error) {
+	b, err := c.evaluate(ctx, c.network.GetContract(systemQuery), "GetTransactionByID", [][]byte{[]byte(c.at.Channel), []byte(id)}, c.at.Member)
+	if err != nil {
+		if strings.Contains(err.Error(), "no such transaction ID") {
+			return 0, false, nil
+		}
+		return 0, false, err
+	}
+	var t peer.ProcessedTransaction
+	if err := proto.Unmarshal(b, &t); err != nil {
+		return 0, false, err
+	}
+	return Code(t.GetValidationCode()), true, nil
+}
+
+// Evaluate is Chain.
+func (c *Connection) Evaluate(ctx context.Context, member, function string, args ...[]byte) ([]byte, error) {
+	if member == "" {
+		member = c.at.Member
+	}
+	return c.evaluate(ctx, c.contract, function, args, member)
+}
+
+func (c *Connection) evaluate(ctx context.Context, contract *client.Contract, function string, args [][]byte, member string) ([]byte, error) {
+	proposal, err := contract.NewProposal(function, client.WithBytesArguments(args...), client.WithEndorsingOrganizations(member))
+	if err != nil {
+		return nil, err
+	}
+	timed, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	b, err := proposal.EvaluateWithContext(timed)
+	if err != nil {
+		return nil, c.refused(ctx, err)
+	}
+	return b, nil
+}
+
+// Height is Chain.
+func (c *Connection) Height(ctx context.Context) (uint64, error) {
+	b, err := c.evaluate(ctx, c.network.GetContract(systemQuery), "GetChainInfo", [][]byte{[]byte(c.at.Channel)}, c.at.Member)
+	if err != nil {
+		return 0, err
+	}
+	var info common.BlockchainInfo
+	if err := proto.Unmarshal(b, &info); err != nil {
+		return 0, err
+	}
+	return info.GetHeight(), nil
+}
+
+// Blocks is Chain.
+func (c *Connection) Blocks(ctx context.Context, from uint64, do func(Block) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	blocks, err := c.network.BlockEvents(ctx, client.WithStartBlock(from))
+	if err != nil {
+		cancel()
+		return c.refused(ctx, err)
+	}
+	defer func() {
+		cancel()
+		for range blocks { // else the goroutine that reads from the peer would wait for ever to hand over one more
+		}
+	}()
+	for b := range blocks {
+		parsed, err := ParseBlock(b, c.at.Chaincode)
+		if err != nil {
+			return err
+		}
+		if err := do(parsed); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w: it ended the stream of blocks", ErrUnreachable)
+}

@@ -1,0 +1,164 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/elicence/elicence/ledger/fabric"
+	"github.com/elicence/elicence/ledger/fabric/transaction"
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer/lifecycle"
+	"google.golang.org/protobuf/proto"
+)
+
+// patience is how long a step of a deployment is tried again: right after the start there is no leader among the orderers
+// and peers do not know each other yet.
+const patience = 60 * time.Second
+
+// Registry is the one of a new ledger.
+func Registry() transaction.Registry {
+	var members []transaction.Member
+	for _, o := range Organisations() {
+		members = append(members, transaction.Member{MSP: o.MSP, Kind: o.Kind})
+	}
+	return transaction.NewRegistry(1, members...)
+}
+
+// Deploy defines the chaincode under names, all at once, and founds a registry in each: a ledger of its own each, served by the
+// same three processes. All organisations approve, as they must.
+func (n *Network) Deploy(ctx context.Context, names ...string) error {
+	var wait sync.WaitGroup
+	errs := make([]error, len(names))
+	connections := map[string]*fabric.Connection{}
+	defer func() {
+		for _, c := range connections {
+			_ = c.Close()
+		}
+	}()
+	for _, o := range Organisations() {
+		c, err := fabric.Connect(n.Endpoint(o, "admin", "_lifecycle"))
+		if err != nil {
+			return err
+		}
+		connections[o.Name] = c
+	}
+	for i, name := range names {
+		wait.Go(func() {
+			if errs[i] = n.define(ctx, connections, name); errs[i] == nil {
+				errs[i] = n.found(ctx, name)
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+func (n *Network) define(ctx context.Context, connections map[string]*fabric.Connection, name string) error {
+	policy, err := endorsement()
+	if err != nil {
+		return err
+	}
+	var members []string
+	for _, o := range Organisations() {
+		members = append(members, o.MSP)
+	}
+	err = everyone(func(o Organisation) error {
+		n.mu.Lock()
+		id := n.layout.Packages[o.Name]
+		n.mu.Unlock()
+		args, err := proto.Marshal(&lifecycle.ApproveChaincodeDefinitionForMyOrgArgs{
+			Sequence: 1, Name: name, Version: "1", ValidationParameter: policy,
+			Source: &lifecycle.ChaincodeSource{Type: &lifecycle.ChaincodeSource_LocalPackage{
+				LocalPackage: &lifecycle.ChaincodeSource_Local{PackageId: id},
+			}},
+		})
+		if err != nil {
+			return err
+		}
+		return n.submit(ctx, connections[o.Name], []string{o.MSP}, "ApproveChaincodeDefinitionForMyOrg", args)
+	})
+	if err != nil {
+		return fmt.Errorf("network: approve %s: %w", name, err)
+	}
+	args, err := proto.Marshal(&lifecycle.CommitChaincodeDefinitionArgs{Sequence: 1, Name: name, Version: "1", ValidationParameter: policy})
+	if err != nil {
+		return err
+	}
+	if err := n.submit(ctx, connections[Organisations()[0].Name], members, "CommitChaincodeDefinition", args); err != nil {
+		return fmt.Errorf("network: commit %s: %w", name, err)
+	}
+	return nil
+}
+
+// endorsement is the chaincode's policy: a peer of each member.
+func endorsement() ([]byte, error) {
+	envelope := &common.SignaturePolicyEnvelope{}
+	var rules []*common.SignaturePolicy
+	for i, o := range Organisations() {
+		role, err := proto.Marshal(&msp.MSPRole{MspIdentifier: o.MSP, Role: msp.MSPRole_PEER})
+		if err != nil {
+			return nil, err
+		}
+		envelope.Identities = append(envelope.Identities, &msp.MSPPrincipal{PrincipalClassification: msp.MSPPrincipal_ROLE, Principal: role})
+		rules = append(rules, &common.SignaturePolicy{Type: &common.SignaturePolicy_SignedBy{SignedBy: int32(i)}})
+	}
+	envelope.Rule = &common.SignaturePolicy{Type: &common.SignaturePolicy_NOutOf_{NOutOf: &common.SignaturePolicy_NOutOf{N: int32(len(rules)), Rules: rules}}}
+	return proto.Marshal(&peer.ApplicationPolicy{Type: &peer.ApplicationPolicy_SignaturePolicy{SignaturePolicy: envelope}})
+}
+
+// found has the admins of all members propose the first registry, one after the other.
+func (n *Network) found(ctx context.Context, name string) error {
+	b, err := Registry().Encode()
+	if err != nil {
+		return err
+	}
+	for _, o := range Organisations() {
+		c, err := fabric.Connect(n.Endpoint(o, "admin", name))
+		if err != nil {
+			return err
+		}
+		err = n.submit(ctx, c, nil, transaction.ProposeRegistry, b)
+		if err = errors.Join(err, c.Close()); err != nil {
+			return fmt.Errorf("network: registry of %s by %s: %w", name, o.Name, err)
+		}
+	}
+	return nil
+}
+
+// submit tries until the transaction is valid.
+func (n *Network) submit(ctx context.Context, c *fabric.Connection, members []string, function string, args []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		err := once(ctx, c, members, function, args)
+		if err == nil {
+			return nil
+		}
+		if !pause(ctx, 100*time.Millisecond) {
+			return err
+		}
+	}
+}
+
+func once(ctx context.Context, c *fabric.Connection, members []string, function string, args []byte) error {
+	p, err := c.EndorseBy(ctx, members, function, args)
+	if err != nil {
+		return err
+	}
+	if err := c.Send(ctx, p); err != nil {
+		return err
+	}
+	done, err := c.Await(ctx, p)
+	if err != nil {
+		return err
+	}
+	if done.Code != fabric.Valid {
+		return fmt.Errorf("%s: %s", function, done.Code)
+	}
+	return nil
+}
