@@ -134,6 +134,14 @@ func refuse(rule string) *Refusal {
 	return &Refusal{Rule: rule, ZH: t[0], EN: t[1]}
 }
 
+// RefusalOf is the refusal by a rule; known is false if there is no such rule.
+func RefusalOf(rule string) (r *Refusal, known bool) {
+	if _, known = ruleTexts[rule]; !known {
+		return nil, false
+	}
+	return refuse(rule), true
+}
+
 // Rules are all rules with their words, in alphabetical order.
 func Rules() []Refusal {
 	all := make([]Refusal, 0, len(ruleTexts))
