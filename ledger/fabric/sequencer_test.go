@@ -41,6 +41,7 @@ var lab = sync.OnceValues(func() (*laboratory, error) {
 	if err != nil {
 		return nil, err
 	}
+	started.Store(n)
 	up := time.Since(begun)
 	l := &laboratory{Network: n}
 	for i := range ledgersOfTests {
@@ -52,6 +53,9 @@ var lab = sync.OnceValues(func() (*laboratory, error) {
 	fmt.Printf("network up after %v, %d ledgers deployed after %v\n", up.Round(time.Millisecond), len(l.ledgers), time.Since(begun).Round(time.Millisecond))
 	return l, nil
 })
+
+// started is the network, if a test needed it.
+var started atomic.Pointer[network.Network]
 
 var folder string
 
@@ -66,25 +70,21 @@ func run(m *testing.M) (code int) {
 		return 1
 	}
 	defer os.RemoveAll(folder)
-	used := false
 	defer func() {
-		if !used {
-			return
-		}
-		if l, _ := lab(); l != nil {
-			if err := l.Down(); err != nil {
+		if n := started.Load(); n != nil {
+			if err := n.Down(); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				code = 1
 			}
 		}
 	}()
-	used = true
 	return m.Run()
 }
 
-// ledger is one empty ledger on the network, seen by the commission.
+// chainOf is one ledger as each member's own peer sees it.
 type chainOf map[contract.OrganisationKind]*fabric.Connection
 
+// newLedger deals out an empty one.
 func newLedger(t *testing.T) (l *laboratory, name string) {
 	t.Helper()
 	l, err := lab()

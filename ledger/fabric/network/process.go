@@ -261,7 +261,10 @@ func BuildChaincode(ctx context.Context, folder string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(folder, "elicence-chaincode")
+	path, err := filepath.Abs(filepath.Join(folder, "elicence-chaincode"))
+	if err != nil {
+		return "", err
+	}
 	c := exec.CommandContext(ctx, "go", "build", "-o", path, "./cmd/elicence-chaincode")
 	c.Dir, c.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {

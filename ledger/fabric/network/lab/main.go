@@ -26,10 +26,10 @@ const usage = `用法 / usage: lab [--folder FOLDER] [--orderers 1|3] [--ledger 
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		stop()
 		os.Exit(1)
 	}
 }
@@ -88,11 +88,7 @@ func up(ctx context.Context, folder string, orderers int, timeout time.Duration,
 			return err
 		}
 	}
-	programs, err := os.MkdirTemp("", "elicence-lab-")
-	if err != nil {
-		return err
-	}
-	built, err := network.BuildChaincode(ctx, programs)
+	built, err := network.BuildChaincode(ctx, "bin")
 	if err != nil {
 		return err
 	}
