@@ -19,7 +19,7 @@ const (
 	// lastAttempts is the same for a single event: then it is set aside.
 	lastAttempts = 12
 	// agreeing is how long peers may differ because some are blocks behind, which is usual right after a block.
-	agreeing = 10 * time.Second
+	agreeing = 5 * time.Second
 	// resolving is how long a transaction of unknown outcome is looked for and sent again.
 	resolving = 20 * time.Second
 	// resending is how long a commit is waited for before the transaction is looked up.

@@ -60,6 +60,9 @@ var started atomic.Pointer[network.Network]
 var folder string
 
 func TestMain(m *testing.M) {
+	if os.Getenv(anotherContract) != "" {
+		serveAnotherContract(os.Args[1:])
+	}
 	os.Exit(run(m))
 }
 
@@ -99,7 +102,7 @@ func newLedger(t *testing.T) (l *laboratory, name string) {
 }
 
 // connect opens a connection of each member to its own peer.
-func (l *laboratory) connect(t *testing.T, name string) chainOf {
+func (l *laboratory) connect(t testing.TB, name string) chainOf {
 	t.Helper()
 	all := chainOf{}
 	for _, o := range network.Organisations() {
@@ -129,7 +132,7 @@ func (c chainOf) route(w *ledgertest.World) fabric.Route {
 }
 
 // open follows a ledger into a store and returns its sequencer.
-func (l *laboratory) open(t *testing.T, w *ledgertest.World, name string, store embedded.Store, tiles embedded.Tiles) *fabric.Sequencer {
+func (l *laboratory) open(t testing.TB, w *ledgertest.World, name string, store embedded.Store, tiles embedded.Tiles) *fabric.Sequencer {
 	t.Helper()
 	chains := l.connect(t, name)
 	log := embedded.NewLog(store, tiles, w.LogKey, w.LogCertificate, ledgertest.Origin)

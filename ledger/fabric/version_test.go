@@ -1,0 +1,94 @@
+package fabric_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/elicence/elicence/ledger/contract"
+	"github.com/elicence/elicence/ledger/fabric"
+	"github.com/elicence/elicence/ledger/fabric/chaincode"
+	"github.com/elicence/elicence/ledger/fabric/transaction"
+	"github.com/elicence/elicence/ledger/ledgertest"
+	"github.com/hyperledger/fabric-chaincode-go/v2/shim"
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+)
+
+// anotherContract makes the test program a chaincode process that judges otherwise.
+const anotherContract = "ELICENCE_TEST_ANOTHER_CONTRACT"
+
+// lenient accepts what the contract refuses.
+type lenient struct{ *chaincode.Chaincode }
+
+func (l lenient) Invoke(stub shim.ChaincodeStubInterface) *peer.Response {
+	r := l.Chaincode.Invoke(stub)
+	if args := stub.GetArgs(); string(args[0]) == transaction.Submit && r.GetStatus() == shim.OK {
+		if b, err := make(transaction.Answer, len(args)-1).Encode(); err == nil {
+			r.Payload = b
+		}
+	}
+	return r
+}
+
+func serveAnotherContract(args []string) {
+	server := shim.ChaincodeServer{CC: lenient{chaincode.New("another")}, TLSProps: shim.TLSProperties{Disabled: true}}
+	for i, a := range args {
+		switch a {
+		case "--id":
+			server.CCID = args[i+1]
+		case "--listen":
+			server.Address = args[i+1]
+		}
+	}
+	fmt.Fprintln(os.Stderr, server.Start())
+	os.Exit(1)
+}
+
+// TestAnotherContractOnOnePeerIsNamed: one organisation's chaincode accepts what the contract refuses. Nothing comes of it, and
+// the error says who runs what.
+func TestAnotherContractOnOnePeerIsNamed(t *testing.T) {
+	l, name := newLedger(t)
+	w, store := ledgertest.NewWorld(t, "version"), ledgertest.NewMemory()
+	s := l.open(t, w, name, store, ledgertest.NewMemoryTiles())
+	accepted(t, s, w.Founding()...)
+	const process = "chaincode.police"
+	if err := l.Kill(process); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.StartAs(process, os.Args[0], anotherContract+"=1"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := errors.Join(l.Kill(process), l.Start(process), l.Listening(context.Background(), process)); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := l.Listening(t.Context(), process); err != nil {
+		t.Fatal(err)
+	}
+	licence := w.Issue(w.Hospital)
+	stale := licence.Make(w.Hospital, contract.Event{Kind: contract.HandedOver, Part: "counterfoil", Counterparty: w.Archive.Code})
+	var differ *fabric.Disagreement
+	until(t, "disagreement", func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
+		defer cancel()
+		_, err := s.Submit(ctx, [][]byte{stale})
+		if !errors.As(err, &differ) {
+			return fmt.Errorf("no disagreement: %w", err)
+		}
+		return nil
+	})
+	if !errors.Is(differ, fabric.ErrNotEndorsed) || !strings.Contains(differ.Versions["PoliceMSP"], "program another") || strings.Contains(differ.Versions["ArchiveMSP"], "another") {
+		t.Fatalf("%v", differ)
+	}
+	t.Log(differ)
+	// What all agree on still goes through.
+	accepted(t, s, licence.Last())
+	if head, err := store.Head(t.Context()); err != nil || head.Size != 8 {
+		t.Fatalf("%d entries, %v", head.Size, err)
+	}
+}
