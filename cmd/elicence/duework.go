@@ -17,6 +17,7 @@ import (
 	"github.com/elicence/elicence/signer"
 	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/signer/purpose"
+	"github.com/elicence/elicence/verify/status"
 )
 
 // atTheEnd bounds what a command spends on deliveries after its own work; what is left is done by the next command, by jobs
@@ -431,8 +432,10 @@ func (i *installation) dueLoops(ctx context.Context, report func(due.Job, due.Se
 					return err
 				}
 			}
-			_, err := r.DrainLane(ctx, lane)
-			return err
+			if _, err := r.DrainLane(ctx, lane); err != nil || lane != upkeepStatus {
+				return err
+			}
+			return i.followStatus(ctx)
 		}
 		loops = append(loops, wokenLoop{loop{"due-" + lane, lookEvery, run}, func(ctx context.Context) error { return r.Wait(ctx, lane) }})
 	}
@@ -465,4 +468,32 @@ func (i *installation) preparing(u upkeep) func(context.Context) (bool, error) {
 		_, err := i.db.Hasten(ctx, u.name, now)
 		return true, err
 	}
+}
+
+// followStatus publishes the status list in this process's folder, if it does not say what the records say: of several
+// processes one does the row's work, and the others' lists must not call in force what was revoked.
+func (i *installation) followStatus(ctx context.Context) error {
+	if !i.config.Records.shared() {
+		return nil
+	}
+	ended, err := i.db.NotInForce(ctx)
+	if err != nil {
+		return err
+	}
+	list, err := i.readStatus()
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // the row's business
+	}
+	if err != nil {
+		return err
+	}
+	counts := list.Count()
+	same := counts[status.InForce]+uint64(len(ended)) == list.Capacity()
+	for index, s := range ended {
+		same = same && list.At(index) == stateWord(s)
+	}
+	if same {
+		return nil
+	}
+	return i.publishStatus(ctx)
 }

@@ -136,7 +136,8 @@ func TestAServiceWritesALostStatusListAgain(t *testing.T) {
 	}
 }
 
-// Two services on one database: each hears of what the other makes due, and what is due is done once, by either.
+// Two services on one database: each hears of what the other makes due, and what is due is done once, by either. Each
+// publishes what was revoked through the other.
 func TestTwoServicesShareTheDueWork(t *testing.T) {
 	t.Parallel()
 	first, _ := onServer(t)
@@ -165,6 +166,21 @@ func TestTwoServicesShareTheDueWork(t *testing.T) {
 		return slices.DeleteFunc(rows, func(r jobRow) bool { return r.Number == "" })
 	}
 	eventually(t, "everything is delivered", func() bool { return len(done()) == count })
+	// A revocation through one of them is in the list of each.
+	must(t, first, "revoke", "X000000001", "--as", s.commission.Code+"/supervisor-1", "--reason", "wrongly-issued")
+	for _, data := range []string{first, second} {
+		eventually(t, "its list says what was revoked", func() bool {
+			b, err := os.ReadFile(filepath.Join(data, "publish", "status.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			list, err := status.Parse(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return list.Count()[status.Revoked] == 1
+		})
+	}
 	entries, err := os.ReadDir(share)
 	if err != nil || len(entries) != count {
 		t.Errorf("%d deliveries arrived, want %d; %v", len(entries), count, err)
