@@ -42,7 +42,7 @@ for package in $(go list ./...); do
 			failed "$package $target"
 			cat reports/soak-fuzz.log
 		}
-		say "$package $target: $(grep -E 'execs:' reports/soak-fuzz.log | tail -1)"
+		say "$package $target: $(grep 'elapsed:' reports/soak-fuzz.log | tail -1)"
 	done
 done
 

@@ -23,6 +23,8 @@ import (
 type ground struct {
 	name  string
 	kills int // in a run of the tests
+	// alone says that no other process can be at what is unfinished: a service takes it up at once, not after two minutes.
+	alone bool
 	// fresh is an installation of the test's own, issued one with issuedCount births.
 	fresh, issued func(t *testing.T) site
 }
@@ -41,8 +43,8 @@ type site struct {
 
 func grounds() []ground {
 	return []ground{
-		{"folder", 20, func(t *testing.T) site { return onDisk(t, fresh) }, func(t *testing.T) site { return onDisk(t, issued) }},
-		{"servers", 5, func(t *testing.T) site { return onServers(t) }, func(t *testing.T) site {
+		{"folder", 20, true, func(t *testing.T) site { return onDisk(t, fresh) }, func(t *testing.T) site { return onDisk(t, issued) }},
+		{"servers", 5, false, func(t *testing.T) site { return onServers(t) }, func(t *testing.T) site {
 			at := onServers(t)
 			births := filepath.Join(t.TempDir(), "births.jsonl")
 			if err := writeBirths(births, 1, issuedCount, smallScheme().hospitals[0].Code); err != nil {
