@@ -1,6 +1,7 @@
 package network
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -127,7 +128,32 @@ func (n *Network) found(ctx context.Context, name string) error {
 			return fmt.Errorf("network: registry of %s by %s: %w", name, o.Name, err)
 		}
 	}
-	return nil
+	// Each proposal waited for its own member's peer: the others may be a block behind it.
+	return everyone(func(o Organisation) error {
+		c, err := fabric.Connect(n.Endpoint(o, "client", name))
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(inForce(ctx, c, o.MSP, b), c.Close()); err != nil {
+			return fmt.Errorf("network: registry of %s at %s: %w", name, o.Name, err)
+		}
+		return nil
+	})
+}
+
+// inForce waits until the member's peer has the registry.
+func inForce(ctx context.Context, c *fabric.Connection, member string, registry []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		b, err := c.Evaluate(ctx, member, transaction.ReadRegistry)
+		if err == nil && bytes.Equal(b, registry) {
+			return nil
+		}
+		if !pause(ctx, 20*time.Millisecond) {
+			return errors.Join(ctx.Err(), err)
+		}
+	}
 }
 
 // submit tries until the transaction is valid.
