@@ -185,17 +185,45 @@ func flipCommand(ts *testscript.TestScript, neg bool, args []string) {
 
 // scanCommand reads the QR code in a picture of a page, as a phone would: "scan NAME FILE.png".
 func scanCommand(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: scan NAME FILE.png")
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: scan NAME FILE.png…")
 	}
-	f, err := os.Open(ts.MkAbs(args[1]))
-	ts.Check(err)
+	var errs []error
+	for _, file := range args[1:] {
+		text, err := scanned(ts.MkAbs(file))
+		if err == nil {
+			ts.Setenv(args[0], text)
+			return
+		}
+		errs = append(errs, err)
+	}
+	ts.Check(errors.Join(errs...))
+}
+
+// scanned reads the code in a picture of a whole page. The reader looks at the picture in two ways, as one that looks once
+// takes a pattern of the page for a corner of the code now and then.
+func scanned(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
 	defer f.Close()
 	picture, err := png.Decode(f)
-	ts.Check(err)
-	bitmap, err := gozxing.NewBinaryBitmapFromImage(picture)
-	ts.Check(err)
-	found, err := qrcode.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true})
-	ts.Check(err)
-	ts.Setenv(args[0], found.GetText())
+	if err != nil {
+		return "", err
+	}
+	light := gozxing.NewLuminanceSourceFromImage(picture)
+	var errs []error
+	for _, binarizer := range []gozxing.Binarizer{gozxing.NewHybridBinarizer(light), gozxing.NewGlobalHistgramBinarizer(light)} {
+		bitmap, err := gozxing.NewBinaryBitmap(binarizer)
+		if err != nil {
+			return "", err
+		}
+		found, err := qrcode.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true})
+		if err == nil {
+			return found.GetText(), nil
+		}
+		errs = append(errs, err)
+	}
+	return "", errors.Join(errs...)
 }
