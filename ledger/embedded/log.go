@@ -201,12 +201,9 @@ func matches(edge *compact.Range, body []byte) error {
 func (l *Log) head(ctx context.Context) (Head, error) {
 	var published uint64
 	if !l.ready {
-		last, err := l.lastSigned(ctx)
-		if err != nil {
+		var err error
+		if published, err = l.published(ctx); err != nil {
 			return Head{}, err
-		}
-		if last != nil {
-			published = last.Checkpoint.Size
 		}
 	}
 	head, err := l.store.Head(ctx)
@@ -288,14 +285,10 @@ func (l *Log) Publish(ctx context.Context, note []byte) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	head, err := l.head(ctx)
-	if err != nil {
+	if err := l.reaches(ctx, n); err != nil {
 		return err
 	}
 	size := n.Checkpoint.Size
-	if n.Checkpoint.Origin != l.origin || size > head.Size {
-		return fmt.Errorf("%w: %s, size %d", ErrNote, n.Checkpoint.Origin, size)
-	}
 	edge, err := l.tree.compactRange(ctx, ranges, size)
 	if err != nil {
 		return err
@@ -303,18 +296,8 @@ func (l *Log) Publish(ctx context.Context, note []byte) error {
 	if err := matches(edge, n.Body); err != nil {
 		return fmt.Errorf("%w: %w", ErrNote, err)
 	}
-	last, err := l.lastSigned(ctx)
-	if err != nil {
+	if err := l.publishTo(ctx, size); err != nil {
 		return err
-	}
-	var published uint64
-	if last != nil {
-		published = last.Checkpoint.Size
-	}
-	if size > published {
-		if err := l.tree.publish(ctx, published, size); err != nil {
-			return err
-		}
 	}
 	earlier, err := l.store.Signed(ctx, size)
 	if err != nil {
@@ -348,26 +331,40 @@ func (l *Log) PublishTiles(ctx context.Context, note []byte) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.reaches(ctx, n); err != nil {
+		return err
+	}
+	return l.publishTo(ctx, n.Checkpoint.Size)
+}
+
+// reaches tells whether this log has as many entries as the checkpoint, which must name it; ErrNote.
+func (l *Log) reaches(ctx context.Context, n *ledger.Note) error {
 	head, err := l.head(ctx)
 	if err != nil {
 		return err
 	}
-	size := n.Checkpoint.Size
-	if n.Checkpoint.Origin != l.origin || size > head.Size {
-		return fmt.Errorf("%w: %s, size %d", ErrNote, n.Checkpoint.Origin, size)
+	if c := n.Checkpoint; c.Origin != l.origin || c.Size > head.Size {
+		return fmt.Errorf("%w: %s, size %d", ErrNote, c.Origin, c.Size)
 	}
-	last, err := l.lastSigned(ctx)
-	if err != nil {
+	return nil
+}
+
+// publishTo writes the tiles that a log of that size has and the last published one has not.
+func (l *Log) publishTo(ctx context.Context, size uint64) error {
+	published, err := l.published(ctx)
+	if err != nil || size <= published {
 		return err
 	}
-	var published uint64
-	if last != nil {
-		published = last.Checkpoint.Size
-	}
-	if size <= published {
-		return nil
-	}
 	return l.tree.publish(ctx, published, size)
+}
+
+// published is the size of the last published checkpoint, 0 for none.
+func (l *Log) published(ctx context.Context) (uint64, error) {
+	last, err := l.lastSigned(ctx)
+	if err != nil || last == nil {
+		return 0, err
+	}
+	return last.Checkpoint.Size, nil
 }
 
 // Republish writes again every tile and bundle of the last published checkpoint that is missing: it reads the whole log.
