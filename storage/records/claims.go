@@ -340,15 +340,7 @@ func (db *DB) Unfinished(ctx context.Context, before time.Time, limit int) ([]st
 	if err != nil {
 		return nil, say("list", err)
 	}
-	var ids []string
-	err = collect(rows, func(r row) error {
-		var id string
-		if err := r.Scan(&id); err != nil {
-			return err
-		}
-		ids = append(ids, id)
-		return nil
-	})
+	ids, err := texts(rows)
 	return ids, say("list", err)
 }
 

@@ -107,14 +107,6 @@ func (db *DB) Erased(ctx context.Context, after string, limit int) ([]string, er
 	if err != nil {
 		return nil, say("list erasures", err)
 	}
-	var ids []string
-	err = collect(rows, func(r row) error {
-		var id string
-		if err := r.Scan(&id); err != nil {
-			return err
-		}
-		ids = append(ids, id)
-		return nil
-	})
+	ids, err := texts(rows)
 	return ids, say("list erasures", err)
 }

@@ -138,6 +138,19 @@ func collect(rows *sql.Rows, scan func(row) error) error {
 	return rows.Close()
 }
 
+// texts collects the one column of rows.
+func texts(rows *sql.Rows) (all []string, err error) {
+	err = collect(rows, func(r row) error {
+		var text string
+		if err := r.Scan(&text); err != nil {
+			return err
+		}
+		all = append(all, text)
+		return nil
+	})
+	return all, err
+}
+
 // overheard tells of every statement.
 type overheard struct {
 	connection
