@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/signer/purpose"
@@ -106,6 +107,17 @@ type Admit func(s *Signed, kind OrganisationKind) *Refusal
 
 // SentByAnother is the refusal of an Admit that does not take such an organisation's events from that sender.
 func SentByAnother() *Refusal { return refuse(RuleSentByAnother) }
+
+// SubmissionTolerance is how far an event may be ahead of the time at which it was submitted.
+const SubmissionTolerance = 10 * time.Minute
+
+// TooFarAhead is the refusal of an Admit for an event of a later time than it was submitted at, nil for every other event.
+func TooFarAhead(s *Signed, submitted time.Time) *Refusal {
+	if s.Event.Time > submitted.Add(SubmissionTolerance).UnixMicro() {
+		return refuse(RuleTimeAhead)
+	}
+	return nil
+}
 
 // Judge is the function Judge with this Court's memory.
 func (c *Court) Judge(ctx context.Context, s State, batch [][]byte) ([]Verdict, map[string][]byte, error) {

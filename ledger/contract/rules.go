@@ -47,6 +47,7 @@ const (
 	RuleRegistrarCertificate  = "registrar-certificate"
 	RuleCertificateNotCurrent = "certificate-not-enrolled"
 	RuleSentByAnother         = "sent-by-another"
+	RuleTimeAhead             = "time-ahead"
 )
 
 // Rules of custody and status.
@@ -103,6 +104,7 @@ var ruleTexts = map[string][2]string{
 	RuleRegistrarCertificate:  {"登记机构不能撤出自己正在使用的证书", "the registrar cannot withdraw the certificate it signs this with"},
 	RuleCertificateNotCurrent: {"要撤出的证书没有登记在该机构名下", "the certificate to withdraw is not enrolled for that organisation"},
 	RuleSentByAnother:         {"提交方无权代交该机构的事件", "who submitted the event may not submit events of that organisation"},
+	RuleTimeAhead:             {"事件时间晚于提交时间", "the event's time is later than when it was submitted"},
 
 	RuleHandleTaken:         {"该证照已签发过", "this licence has been issued already"},
 	RuleUnknownLicence:      {"账本上没有该证照", "the ledger knows no such licence"},

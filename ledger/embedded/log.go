@@ -103,6 +103,58 @@ func (l *Log) update(ctx context.Context, keys []string, decide Decide) (uint64,
 	return first, nil
 }
 
+// Size is how many entries the log has.
+func (l *Log) Size(ctx context.Context) (uint64, error) {
+	head, err := l.store.Head(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("embedded: head: %w", err)
+	}
+	return head.Size, nil
+}
+
+// BodyAt returns the checkpoint body that an append fixed when the log had that many entries. It reads the entries since an
+// earlier checkpoint of this log, the zero one for none.
+func (l *Log) BodyAt(ctx context.Context, size uint64, since ledger.Checkpoint) ([]byte, error) {
+	if size < since.Size || size == 0 {
+		return nil, fmt.Errorf("embedded: body of size %d since %d", size, since.Size)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	head, err := l.head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if size > head.Size {
+		return nil, fmt.Errorf("%w: %d entries of %d", ErrNotYet, head.Size, size)
+	}
+	at := ledger.Checkpoint{Origin: l.origin, Time: since.Time}
+	for from := since.Size; from < size; {
+		entries, err := l.store.Entries(ctx, from, min(size, from+readAtOnce))
+		if err != nil {
+			return nil, fmt.Errorf("embedded: entries: %w", err)
+		}
+		if len(entries) == 0 {
+			return nil, fmt.Errorf("%w: entry %d is missing", ErrDamaged, from)
+		}
+		for _, b := range entries {
+			e, err := contract.ParseEvent(b)
+			if err != nil {
+				return nil, fmt.Errorf("%w: entry %d: %w", ErrDamaged, from, err)
+			}
+			at.Time = max(at.Time, e.Event.Time)
+		}
+		from += uint64(len(entries))
+	}
+	edge, err := l.tree.compactRange(ctx, ranges, size)
+	if err != nil {
+		return nil, err
+	}
+	return seal(at, edge)
+}
+
+// readAtOnce bounds the entries that are held at the same time.
+const readAtOnce = 1024
+
 // IndexOf finds an entry by the hash of its bytes.
 func (l *Log) IndexOf(ctx context.Context, hash [32]byte) (index uint64, found bool, err error) {
 	if index, found, err = l.store.IndexOf(ctx, hash); err != nil {

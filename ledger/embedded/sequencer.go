@@ -28,6 +28,8 @@ var (
 	ErrClock = errors.New("embedded: the clock is behind the events")
 	// ErrNotPublished says that the entry is not covered by a published checkpoint yet.
 	ErrNotPublished = errors.New("embedded: no published checkpoint has this entry yet")
+	// ErrNotYet says that the log has fewer entries than it was asked about.
+	ErrNotYet = errors.New("embedded: the log has not so many entries")
 	// ErrNote says that a checkpoint that was to be published is not this log's.
 	ErrNote = errors.New("embedded: not a checkpoint of this log")
 )

@@ -96,7 +96,7 @@ func parseTransaction(b []byte, chaincode string) (*Transaction, error) {
 			}
 		}
 	}
-	t := &Transaction{ID: header.GetTxId(), Answer: simulated.GetResponse().GetPayload(), Writes: writes}
+	t := &Transaction{ID: header.GetTxId(), Time: header.GetTimestamp().AsTime(), Answer: simulated.GetResponse().GetPayload(), Writes: writes}
 	args := invocation.GetChaincodeSpec().GetInput().GetArgs()
 	if name := simulated.GetChaincodeId().GetName(); name != chaincode {
 		if len(writes) == 0 {

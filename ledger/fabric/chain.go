@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 var (
@@ -17,6 +18,8 @@ var (
 	// ErrUnknownOutcome says that a transaction was sent and that nobody could say yet what became of it. Submitting the
 	// same events again is safe: an event stands once, whatever became of the first transaction.
 	ErrUnknownOutcome = errors.New("fabric: what became of the transaction is unknown")
+	// ErrInvalidated says that a transaction was ordered and that the peers did not let it count.
+	ErrInvalidated = errors.New("fabric: the peers have invalidated the transaction")
 )
 
 // Chain is what sequencing and following need of a network, as a client of one organisation's peer. All methods are safe for
@@ -67,6 +70,8 @@ const (
 
 func (c Code) String() string {
 	switch c {
+	case NotOurs:
+		return "NOT_OURS"
 	case Valid:
 		return "VALID"
 	case DuplicateID:
@@ -91,6 +96,8 @@ type Block struct {
 type Transaction struct {
 	ID       string
 	Position int // in its block
+	// Time is when its sender says that it was sent.
+	Time time.Time
 	// Through names another chaincode if it was not sent to the ledger's, and yet writes there.
 	Through  string
 	Function string

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/elicence/elicence/ledger/contract"
 	"github.com/elicence/elicence/ledger/embedded"
@@ -36,12 +37,14 @@ type chain struct {
 	send       func(n int) (arrives bool, err error) // nil: everything arrives
 	await      func(n int) error                     // nil: never fails
 	awaits     int
+	later      time.Duration // what the clock is ahead
 }
 
 type simulated struct {
-	args   [][]byte
-	answer []byte
-	writes map[string][]byte
+	function string
+	args     [][]byte
+	answer   []byte
+	writes   map[string][]byte
 }
 
 func newChain(t *testing.T) *chain {
@@ -57,6 +60,12 @@ func (c *chain) Endorse(ctx context.Context, function string, args ...[]byte) (f
 	if err := ctx.Err(); err != nil {
 		return fabric.Prepared{}, err
 	}
+	c.endorsed++
+	id := fmt.Sprintf("transaction %d", c.endorsed)
+	if function != transaction.Submit {
+		c.prepared[id] = simulated{function: function, args: args}
+		return fabric.Prepared{ID: id}, nil
+	}
 	verdicts, writes, err := contract.Judge(ctx, c.state, args)
 	if err != nil {
 		return fabric.Prepared{}, err
@@ -65,9 +74,7 @@ func (c *chain) Endorse(ctx context.Context, function string, args ...[]byte) (f
 	if err != nil {
 		return fabric.Prepared{}, err
 	}
-	c.endorsed++
-	id := fmt.Sprintf("transaction %d", c.endorsed)
-	c.prepared[id] = simulated{args, answer, writes}
+	c.prepared[id] = simulated{function, args, answer, writes}
 	return fabric.Prepared{ID: id, Answer: answer}, nil
 }
 
@@ -95,7 +102,7 @@ func (c *chain) Send(_ context.Context, p fabric.Prepared) error {
 	}
 	if code == fabric.Valid {
 		c.state.Apply(s.writes)
-		block.Transactions = []fabric.Transaction{{ID: p.ID, Function: transaction.Submit, Args: s.args, Answer: s.answer, Writes: s.writes}}
+		block.Transactions = []fabric.Transaction{{ID: p.ID, Time: time.Now(), Function: s.function, Args: s.args, Answer: s.answer, Writes: s.writes}}
 	}
 	c.became[p.ID] = fabric.Commitment{Block: block.Number, Code: code}
 	c.blocks = append(c.blocks, block)
@@ -181,7 +188,7 @@ func (c *chain) open(w *ledgertest.World, store embedded.Store) *fabric.Sequence
 		cancel()
 		<-ended
 	})
-	return fabric.NewSequencer(log, f, func(*contract.Signed) fabric.Chain { return c })
+	return fabric.NewSequencer(log, f, func(*contract.Signed) fabric.Chain { return c }, func() time.Time { return time.Now().Add(c.later) })
 }
 
 // accepted fails the test unless all events stand; it returns their indexes.
@@ -284,6 +291,11 @@ func TestPoisonStandsAlone(t *testing.T) {
 		t.Fatal("an invalidated event is in the log", err)
 	}
 	ch.invalidate = nil
+	sent := ch.sends
+	if _, err := s.Submit(t.Context(), events); !errors.As(err, &aside) || ch.sends != sent {
+		t.Fatalf("what was set aside is sent again at once: %v", err)
+	}
+	ch.later = 2 * time.Minute
 	accepted(t, s, events...) // when the peers take it again, everything stands
 }
 

@@ -39,6 +39,9 @@ type Follower struct {
 	log   *embedded.Log
 	court *contract.Court
 
+	checkpoint func(ctx context.Context, note []byte) error
+	found      uint64 // entries of the log that are known to be on the chain, if it is read from its first block
+
 	mu      sync.Mutex
 	next    uint64 // number of the next block; 0 until it is known, or if nothing was read
 	failed  error  // why following does not go on at the moment
@@ -49,6 +52,11 @@ type Follower struct {
 func NewFollower(chain Chain, log *embedded.Log) *Follower {
 	return &Follower{chain: chain, log: log, court: contract.NewCourt(cachedCertificates), changed: make(chan struct{})}
 }
+
+// OnCheckpoint has do called for every checkpoint that a member sent through the chain, in the chain's order and when the log has
+// all entries of the blocks before; some come again after a restart. No signature on it has been looked at. An error of do
+// stops following as one of the peer would: the block is read again. Call it before Run.
+func (f *Follower) OnCheckpoint(do func(ctx context.Context, note []byte) error) { f.checkpoint = do }
 
 // Run follows until ctx ends, or until chain and contract diverge; then the error is ErrDiverged. A peer that is away is asked
 // again. logf, if not nil, is told why following has stopped for now.
@@ -86,6 +94,7 @@ func (f *Follower) follow(ctx context.Context) error {
 		return err
 	}
 	f.reached(next)
+	f.found = 0
 	return f.chain.Blocks(ctx, next, func(b Block) error {
 		if b.Number != next {
 			return fmt.Errorf("%w: block %d where %d must be", ErrBlock, b.Number, next)
@@ -93,10 +102,29 @@ func (f *Follower) follow(ctx context.Context) error {
 		if err := f.Take(ctx, b); err != nil {
 			return err
 		}
+		if err := f.checkpoints(ctx, b); err != nil {
+			return err
+		}
 		next++
 		f.reached(next)
 		return nil
 	})
+}
+
+// checkpoints hands a block's checkpoints on.
+func (f *Follower) checkpoints(ctx context.Context, b Block) error {
+	if f.checkpoint == nil {
+		return nil
+	}
+	for _, t := range b.Transactions {
+		if t.Through != "" || t.Function != transaction.Checkpoint || len(t.Args) != 1 {
+			continue
+		}
+		if err := f.checkpoint(ctx, t.Args[0]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // cursor is the number of the next block. Blocks after the last one that added entries are read again.
@@ -125,21 +153,40 @@ func (f *Follower) Take(ctx context.Context, b Block) error {
 	if len(all) == 0 {
 		return nil
 	}
+	added := 0
 	_, err := f.log.Update(ctx, append(contract.Keys(all), keyNext), func(ctx context.Context, s contract.State) ([]*contract.Signed, map[string][]byte, error) {
 		if v, err := s.Get(ctx, keyNext); err != nil {
 			return nil, nil, err
 		} else if len(v) == 8 && binary.BigEndian.Uint64(v) > b.Number {
 			return nil, nil, nil
 		}
-		return f.replay(ctx, s, b)
+		accepted, writes, err := f.replay(ctx, s, b)
+		added = len(accepted)
+		return accepted, writes, err
 	})
+	if err == nil {
+		f.found += uint64(added)
+	}
 	return err
 }
 
 // replay judges a block's transactions one after the other, each on what the ones before it have left.
 func (f *Follower) replay(ctx context.Context, s contract.State, b Block) ([]*contract.Signed, map[string][]byte, error) {
-	if taken, err := f.taken(ctx, b); err != nil || taken {
+	taken, err := f.taken(ctx, b)
+	if err != nil || taken {
 		return nil, nil, err
+	}
+	if v, err := s.Get(ctx, keyNext); err != nil {
+		return nil, nil, err
+	} else if v == nil {
+		size, err := f.log.Size(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		if size != f.found {
+			return nil, nil, fmt.Errorf("%w: the log has %d entries, and %d of them are on the chain: it was begun by another sequencer, or on another chain",
+				ErrDiverged, size, f.found)
+		}
 	}
 	var accepted []*contract.Signed
 	all := map[string][]byte{}
@@ -156,7 +203,7 @@ func (f *Follower) replay(ctx context.Context, s contract.State, b Block) ([]*co
 			if byAnother[s.Hash] {
 				return contract.SentByAnother()
 			}
-			return nil
+			return contract.TooFarAhead(s, t.Time)
 		})
 		if err != nil {
 			return nil, nil, err
@@ -219,7 +266,7 @@ func sameWrites(ours, theirs map[string][]byte) (key string, same bool) {
 // taken tells whether the log has a block's events already, though the cursor does not say so: it was lost when the records
 // were made again from objects.
 func (f *Follower) taken(ctx context.Context, b Block) (bool, error) {
-	seen, unseen := 0, 0
+	var seen, unseen uint64
 	for _, t := range b.Transactions {
 		if t.Function != transaction.Submit {
 			continue
@@ -246,6 +293,7 @@ func (f *Follower) taken(ctx context.Context, b Block) (bool, error) {
 	if seen > 0 && unseen > 0 { // a block is appended whole or not at all
 		return false, fmt.Errorf("%w: block %d: %d of its events are in the log, %d are not", ErrDiverged, b.Number, seen, unseen)
 	}
+	f.found += seen
 	return seen > 0, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/elicence/elicence/ledger"
@@ -26,7 +27,8 @@ const (
 	resending = 5 * time.Second
 )
 
-// Route names the chain through which an event is sent: as a client of the member that its actor belongs to.
+// Route names the chain through which an event is sent: as a client of the member that its actor belongs to. nil if this
+// installation is no client of such a member: the event is set aside, for whoever is one.
 type Route func(s *contract.Signed) Chain
 
 // Sequencer submits events and answers from the log that its own follower makes. It is safe for concurrent use; events of one
@@ -35,15 +37,29 @@ type Sequencer struct {
 	*embedded.Log
 	follower *Follower
 	route    Route
+	now      func() time.Time
+
+	mu    sync.Mutex
+	aside map[[32]byte]setAside // by event
 }
+
+// setAside is an event that is not sent again before a time.
+type setAside struct {
+	code  Code
+	until time.Time
+}
+
+// asideFor is how long an event that the peers do not take is left alone, and with it what comes after it on its licence.
+const asideFor = time.Minute
 
 // NewSequencer makes a Sequencer. The follower must write to log and be run by the caller.
-func NewSequencer(log *embedded.Log, follower *Follower, route Route) *Sequencer {
-	return &Sequencer{Log: log, follower: follower, route: route}
+func NewSequencer(log *embedded.Log, follower *Follower, route Route, clock func() time.Time) *Sequencer {
+	return &Sequencer{Log: log, follower: follower, route: route, now: clock, aside: map[[32]byte]setAside{}}
 }
 
-// SetAside names events that the contract accepts and the peers invalidate again and again, and events that come after one of
-// these on the same licence. They are neither refused nor in the log; all others have their outcome.
+// SetAside names events that the contract accepts and the peers invalidate again and again, events that nobody here may send,
+// and events that come after one of these on the same licence. They are neither refused nor in the log; all others have their
+// outcome. For a minute they are not sent again, however often they are submitted.
 type SetAside struct {
 	Events []Aside
 }
@@ -51,35 +67,35 @@ type SetAside struct {
 // Aside is an event that was set aside.
 type Aside struct {
 	Hash [32]byte
-	Code Code // of the last attempt; Valid if it only comes after such an event
+	Code Code // of the last attempt; Valid if it only comes after such an event, NotOurs if nobody here may send it
 }
+
+// NotOurs is the Code of an event for which there is no Route.
+const NotOurs Code = -1
 
 func (s *SetAside) Error() string {
 	var text []string
 	for _, a := range s.Events {
-		if a.Code == Valid {
+		switch a.Code {
+		case Valid:
 			text = append(text, fmt.Sprintf("%x (follows one of these)", a.Hash[:8]))
-		} else {
+		case NotOurs:
+			text = append(text, fmt.Sprintf("%x (this installation is no client of its actor's member)", a.Hash[:8]))
+		default:
 			text = append(text, fmt.Sprintf("%x (%s)", a.Hash[:8], a.Code))
 		}
 	}
 	return "fabric: events set aside, because the peers do not take them: " + strings.Join(text, ", ")
 }
 
-// Submit has events judged and ordered, and returns when the own follower has those that stand in the log. It is idempotent
+// Submit has events judged and ordered, and returns when the own follower has those that stand in the log. Events of one
+// licence are ordered as they come here; batches that have no licence in common are sent side by side. It is idempotent
 // for each event: the same bytes again get the same index, whatever became of an earlier transaction. After an error some
 // events may stand: submit all again. With a *SetAside the outcomes are those of all other events.
 func (s *Sequencer) Submit(ctx context.Context, events [][]byte) ([]ledger.Outcome, error) {
 	distinct, same := embedded.Distinct(events)
 	w := &work{s: s, answers: map[[32]byte]ledger.Outcome{}, blocked: map[[32]byte]bool{}}
-	var run []*contract.Signed
-	var through Chain
-	size := 0
-	flush := func() error {
-		batch := run
-		run, size = nil, 0
-		return w.sequence(ctx, through, batch)
-	}
+	var waiting []*contract.Signed
 	for _, e := range distinct {
 		parsed, err := contract.ParseEvent(e)
 		if err != nil {
@@ -92,16 +108,20 @@ func (s *Sequencer) Submit(ctx context.Context, events [][]byte) ([]ledger.Outco
 			w.answers[h] = ledger.Outcome{Hash: h, Refusal: r}
 			continue
 		}
-		chain := s.route(parsed)
-		if len(run) > 0 && (chain != through || len(run) == transaction.MaxEvents || size+len(e) > transaction.MaxBytes) {
-			if err := flush(); err != nil {
-				return nil, err
-			}
-		}
-		through, run, size = chain, append(run, parsed), size+len(e)
+		waiting = append(waiting, parsed)
 	}
-	if err := flush(); err != nil {
-		return nil, err
+	for len(waiting) > 0 {
+		batches, left := w.wave(waiting)
+		waiting = left
+		errs := make([]error, len(batches))
+		var all sync.WaitGroup
+		for n, b := range batches {
+			all.Go(func() { errs[n] = w.sequence(ctx, b.chain, b.events) })
+		}
+		all.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return nil, err
+		}
 	}
 	outcomes := make([]ledger.Outcome, len(events))
 	for i, n := range same {
@@ -113,13 +133,101 @@ func (s *Sequencer) Submit(ctx context.Context, events [][]byte) ([]ledger.Outco
 	return outcomes, nil
 }
 
+// batch is what goes into one transaction.
+type batch struct {
+	chain  Chain
+	events []*contract.Signed
+	bytes  int
+}
+
+// atOnce bounds the transactions that are on their way side by side.
+const atOnce = 4
+
 // work is one Submit.
 type work struct {
-	s       *Sequencer
+	s *Sequencer
+
+	mu      sync.Mutex
 	answers map[[32]byte]ledger.Outcome
 	aside   []Aside
 	blocked map[[32]byte]bool // licences of which an event was set aside
 	stopped bool              // an event that any other may depend on was set aside
+}
+
+// wave takes as much off the beginning of what waits as may be sent side by side: no two batches touch one licence, and what
+// changes who may sign goes alone with what its own sender sends. The rest keeps its order.
+func (w *work) wave(waiting []*contract.Signed) (batches []*batch, left []*contract.Signed) {
+	const later = -1
+	by := map[[32]byte]int{} // licence → its batch, or later
+	open := map[Chain]int{}  // the batch of a chain that takes more
+	var only Chain           // once somebody's certificate changes, nothing else is sent with it
+	for n, e := range waiting {
+		if w.setAsideBefore(e) {
+			continue
+		}
+		chain := w.s.route(e)
+		if chain == nil {
+			w.setAside(e, NotOurs)
+			continue
+		}
+		keys := touched(e)
+		if keys == nil { // everything after it may depend on it
+			others := len(left) > 0
+			for _, b := range batches {
+				others = others || b.chain != chain
+			}
+			if others || len(batches) > 1 {
+				return batches, append(left, waiting[n:]...)
+			}
+			only = chain
+		}
+		at, fits := open[chain], true
+		if _, is := open[chain]; !is {
+			at = len(batches)
+		} else if b := batches[at]; len(b.events) == transaction.MaxEvents || b.bytes+len(e.Bytes) > transaction.MaxBytes {
+			at = len(batches)
+		}
+		for _, k := range keys {
+			if there, is := by[k]; is && there != at {
+				fits = false
+			}
+		}
+		if only != nil && (only != chain || at > 0) || at == atOnce {
+			fits = false
+		}
+		if !fits {
+			for _, k := range keys {
+				by[k] = later
+			}
+			if left = append(left, e); keys == nil {
+				return batches, append(left, waiting[n+1:]...)
+			}
+			continue
+		}
+		if at == len(batches) {
+			batches = append(batches, &batch{chain: chain})
+			open[chain] = at
+		}
+		for _, k := range keys {
+			by[k] = at
+		}
+		batches[at].events, batches[at].bytes = append(batches[at].events, e), batches[at].bytes+len(e.Bytes)
+	}
+	return batches, left
+}
+
+// touched are the licences, or the actor's trail, that an event depends on or changes; nil if it changes who may sign.
+func touched(e *contract.Signed) [][32]byte {
+	switch e.Event.Kind {
+	case contract.Enrolled, contract.Withdrawn:
+		return nil
+	case contract.AuditAnchored:
+		return [][32]byte{contract.Hash([]byte(e.Event.Actor))}
+	}
+	if e.Event.Successor == [32]byte{} {
+		return [][32]byte{e.Event.Handle}
+	}
+	return [][32]byte{e.Event.Handle, e.Event.Successor}
 }
 
 // sequence gives every event of a batch its answer, or sets it aside.
@@ -153,30 +261,63 @@ func (w *work) sequence(ctx context.Context, chain Chain, batch []*contract.Sign
 // unblocked leaves out what must not be judged: after an event that was set aside the contract would refuse, for good, what
 // only has to wait.
 func (w *work) unblocked(batch []*contract.Signed) []*contract.Signed {
-	if !w.stopped && len(w.blocked) == 0 {
-		return batch
-	}
 	var left []*contract.Signed
 	for _, e := range batch {
-		if w.stopped || w.blocked[e.Event.Handle] || w.blocked[e.Event.Successor] {
-			w.setAside(e, Valid)
-			continue
+		if !w.setAsideBefore(e) {
+			left = append(left, e)
 		}
-		left = append(left, e)
 	}
 	return left
 }
 
+// setAsideBefore sets an event aside that was so a short time ago, or that comes after one which is.
+func (w *work) setAsideBefore(e *contract.Signed) bool {
+	w.mu.Lock()
+	after := w.stopped
+	for _, k := range touched(e) {
+		after = after || w.blocked[k]
+	}
+	w.mu.Unlock()
+	if after {
+		w.setAside(e, Valid)
+		return true
+	}
+	w.s.mu.Lock()
+	before, is := w.s.aside[e.Hash]
+	if is && !w.s.now().Before(before.until) {
+		delete(w.s.aside, e.Hash)
+		is = false
+	}
+	w.s.mu.Unlock()
+	if is {
+		w.setAside(e, before.code)
+	}
+	return is
+}
+
 func (w *work) setAside(e *contract.Signed, code Code) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.aside = append(w.aside, Aside{Hash: e.Hash, Code: code})
-	if e.Event.Handle == [32]byte{} {
-		w.stopped = true
+	keys := touched(e)
+	w.stopped = w.stopped || keys == nil
+	for _, k := range keys {
+		w.blocked[k] = true
+	}
+	if code == Valid || code == NotOurs {
 		return
 	}
-	w.blocked[e.Event.Handle] = true
-	if e.Event.Successor != [32]byte{} {
-		w.blocked[e.Event.Successor] = true
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	if _, is := w.s.aside[e.Hash]; !is {
+		w.s.aside[e.Hash] = setAside{code, w.s.now().Add(asideFor)}
 	}
+}
+
+func (w *work) answer(o ledger.Outcome) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answers[o.Hash] = o
 }
 
 // try submits a batch once. done is false if the peers have invalidated the transaction, with their code.
@@ -185,7 +326,7 @@ func (w *work) try(ctx context.Context, chain Chain, batch []*contract.Signed) (
 	for i, e := range batch {
 		args[i] = e.Bytes
 	}
-	p, err := endorse(ctx, chain, args)
+	p, err := endorse(ctx, chain, transaction.Submit, args...)
 	if err != nil {
 		return false, 0, err
 	}
@@ -228,7 +369,7 @@ func (w *work) try(ctx context.Context, chain Chain, batch []*contract.Signed) (
 		}
 		switch {
 		case found:
-			w.answers[e.Hash] = ledger.Outcome{Hash: e.Hash, Index: index}
+			w.answer(ledger.Outcome{Hash: e.Hash, Index: index})
 		case answer[i] == "":
 			return false, 0, fmt.Errorf("%w: event %x was accepted by the chain and is not in the log", ErrDiverged, e.Hash[:8])
 		default:
@@ -236,17 +377,17 @@ func (w *work) try(ctx context.Context, chain Chain, batch []*contract.Signed) (
 			if !known {
 				return false, 0, fmt.Errorf("%w: the peers refuse by a rule %q that this program does not have", ErrDiverged, answer[i])
 			}
-			w.answers[e.Hash] = ledger.Outcome{Hash: e.Hash, Refusal: r}
+			w.answer(ledger.Outcome{Hash: e.Hash, Refusal: r})
 		}
 	}
 	return true, Valid, nil
 }
 
 // endorse asks again while peers differ: those of other members may be a block behind the own one.
-func endorse(ctx context.Context, chain Chain, args [][]byte) (Prepared, error) {
+func endorse(ctx context.Context, chain Chain, function string, args ...[]byte) (Prepared, error) {
 	deadline := time.Now().Add(agreeing)
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		p, err := chain.Endorse(ctx, transaction.Submit, args...)
+		p, err := chain.Endorse(ctx, function, args...)
 		var differ *Disagreement
 		if err == nil || !errors.As(err, &differ) || time.Now().After(deadline) {
 			return p, err
@@ -296,4 +437,20 @@ func deliver(ctx context.Context, chain Chain, p Prepared) (Commitment, error) {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// Announce sends a signed checkpoint through the chain to the other members' followers, and returns when it stands there.
+func Announce(ctx context.Context, chain Chain, note []byte) error {
+	p, err := endorse(ctx, chain, transaction.Checkpoint, note)
+	if err != nil {
+		return err
+	}
+	done, err := deliver(ctx, chain, p)
+	if err != nil {
+		return err
+	}
+	if done.Code != Valid {
+		return fmt.Errorf("%w: a checkpoint: %s", ErrInvalidated, done.Code)
+	}
+	return nil
 }

@@ -144,7 +144,7 @@ func (l *laboratory) open(t testing.TB, w *ledgertest.World, name string, store 
 		cancel()
 		<-ended
 	})
-	return fabric.NewSequencer(log, f, chains.route(w))
+	return fabric.NewSequencer(log, f, chains.route(w), time.Now)
 }
 
 func TestSuite(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/elicence/elicence/ledger"
 	"github.com/elicence/elicence/ledger/contract"
 	"github.com/elicence/elicence/ledger/fabric/transaction"
 	"github.com/hyperledger/fabric-chaincode-go/v2/pkg/cid"
@@ -67,6 +68,11 @@ func (c *Chaincode) invoke(stub shim.ChaincodeStubInterface, function string, ar
 			return nil, fmt.Errorf("%s: %w", function, errArguments)
 		}
 		return c.proposeRegistry(stub, args[0])
+	case transaction.Checkpoint:
+		if len(args) != 1 {
+			return nil, fmt.Errorf("%s: %w", function, errArguments)
+		}
+		return nil, c.checkpoint(stub, args[0])
 	case transaction.ReadRegistry:
 		if len(args) != 0 {
 			return nil, fmt.Errorf("%s: %w", function, errArguments)
@@ -134,11 +140,16 @@ func (c *Chaincode) submit(stub shim.ChaincodeStubInterface, events [][]byte) ([
 	if err != nil {
 		return nil, err
 	}
+	// The time is the sender's word, in what it has signed: no host's clock decides. Cosigners hold it against theirs.
+	submitted, err := stub.GetTxTimestamp()
+	if err != nil {
+		return nil, fmt.Errorf("time: %w", err)
+	}
 	verdicts, writes, err := c.court.JudgeAdmitted(context.Background(), state, events, func(s *contract.Signed, k contract.OrganisationKind) *contract.Refusal {
 		if transaction.SenderOf(k) != kind || from.code != "" && from.code != s.Event.Actor {
 			return contract.SentByAnother()
 		}
-		return nil
+		return contract.TooFarAhead(s, submitted.AsTime())
 	})
 	if err != nil {
 		return nil, err
@@ -166,6 +177,26 @@ func (c *Chaincode) submit(stub shim.ChaincodeStubInterface, events [][]byte) ([
 		return nil, err
 	}
 	return transaction.AnswerOf(verdicts).Encode()
+}
+
+// checkpoint lets a member's signed checkpoint onto the chain, so that the followers of all members get it. Nothing is written:
+// what its signatures are worth each follower sees for itself.
+func (c *Chaincode) checkpoint(stub shim.ChaincodeStubInterface, note []byte) error {
+	if _, err := ledger.ParseNote(note); err != nil {
+		return err
+	}
+	from, err := senderOf(stub)
+	if err != nil {
+		return err
+	}
+	registry, err := standing(stub)
+	if err != nil {
+		return err
+	}
+	if registry == nil || registry.Kind(from.msp) == "" {
+		return fmt.Errorf("the registry does not have %s", from.msp)
+	}
+	return nil
 }
 
 // fetched is the state of one batch. A key that was not asked for must not pass for one that was never written.

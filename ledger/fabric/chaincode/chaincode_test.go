@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/elicence/elicence/ledger/contract"
 	"github.com/elicence/elicence/ledger/embedded"
@@ -106,6 +107,58 @@ func TestNothingIsWrittenForWhatIsRefused(t *testing.T) {
 	}
 	if len(peer.last.written) != 0 || len(peer.last.policies) != 0 || len(peer.state) != before {
 		t.Fatalf("written: %d keys, %d policies", len(peer.last.written), len(peer.last.policies))
+	}
+}
+
+// An event is taken up to ten minutes before its time, as its transaction states it; the peer's own clock is not asked.
+func TestTimeAhead(t *testing.T) {
+	w, peer := ledgertest.NewWorld(t, "ahead"), founded(t)
+	peer.submit(by(t, w.Registrar), w.Founding()...)
+	l, other := w.Issue(w.Hospital), w.Issue(w.Hospital)
+	e, err := contract.ParseEvent(l.Last())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.UnixMicro(e.Event.Time)
+	peer.sent = at.Add(-contract.SubmissionTolerance - time.Second)
+	if got := peer.submit(by(t, w.Registrar), l.Last(), other.Last())[0]; got != contract.RuleTimeAhead {
+		t.Errorf("an event of tomorrow: %q", got)
+	}
+	peer.sent = at.Add(-contract.SubmissionTolerance)
+	if got := peer.submit(by(t, w.Registrar), l.Last())[0]; got != "" {
+		t.Errorf("within the tolerance: %q", got)
+	}
+}
+
+// A checkpoint goes onto the chain from members alone, and writes nothing.
+func TestCheckpointWritesNothing(t *testing.T) {
+	w, peer := ledgertest.NewWorld(t, "checkpoint"), founded(t)
+	store := ledgertest.NewMemory()
+	s := embedded.New(store, ledgertest.NewMemoryTiles(), w.LogKey, w.LogCertificate, ledgertest.Origin, w.Now)
+	if _, err := s.Submit(t.Context(), w.Founding()); err != nil {
+		t.Fatal(err)
+	}
+	note, err := s.Checkpoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		from []byte
+		args [][]byte
+		ok   bool
+	}{
+		{"of the police", by(t, w.Police), [][]byte{note}, true},
+		{"of a stranger", sender(t, "StrangerMSP", "client", ""), [][]byte{note}, false},
+		{"no checkpoint", by(t, w.Police), [][]byte{[]byte("nothing")}, false},
+		{"two", by(t, w.Police), [][]byte{note, note}, false},
+	} {
+		if r := peer.invoke(c.from, transaction.Checkpoint, c.args...); (r.GetStatus() == shim.OK) != c.ok {
+			t.Errorf("%s: %d %s", c.name, r.GetStatus(), r.GetMessage())
+		}
+		if len(peer.last.written) > 0 {
+			t.Errorf("%s: it writes", c.name)
+		}
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // stub is what a transaction sees of a peer. Whatever else the chaincode asks for (range and rich queries, the clock, other
@@ -32,6 +33,7 @@ type stub struct {
 	w       *world
 	args    [][]byte
 	creator []byte
+	sent    time.Time
 
 	written  map[string][]byte // not visible to the transaction itself
 	policies map[string][]byte
@@ -42,8 +44,11 @@ type stub struct {
 
 func (s *stub) GetArgs() [][]byte           { return s.args }
 func (s *stub) GetCreator() ([]byte, error) { return s.creator, nil }
-func (s *stub) StartWriteBatch()            { s.batching = true }
-func (s *stub) FinishWriteBatch() error     { s.batching = false; return s.w.refuseWrites }
+func (s *stub) GetTxTimestamp() (*timestamppb.Timestamp, error) {
+	return timestamppb.New(s.sent), nil
+}
+func (s *stub) StartWriteBatch()        { s.batching = true }
+func (s *stub) FinishWriteBatch() error { s.batching = false; return s.w.refuseWrites }
 
 func (s *stub) GetState(key string) ([]byte, error) {
 	s.read()
@@ -89,6 +94,7 @@ type world struct {
 	policies     map[string][]byte
 	refuseWrites error
 	last         *stub
+	sent         time.Time // the time of transactions; zero for now
 }
 
 // newWorld is a ledger without a registry.
@@ -99,7 +105,10 @@ func newWorld(t *testing.T) *world {
 // invoke runs a transaction and commits it if it succeeds.
 func (w *world) invoke(from []byte, function string, args ...[]byte) *peer.Response {
 	w.t.Helper()
-	s := &stub{w: w, args: append([][]byte{[]byte(function)}, args...), creator: from, written: map[string][]byte{}, policies: map[string][]byte{}}
+	s := &stub{w: w, args: append([][]byte{[]byte(function)}, args...), creator: from, sent: w.sent, written: map[string][]byte{}, policies: map[string][]byte{}}
+	if s.sent.IsZero() {
+		s.sent = time.Now()
+	}
 	w.last = s
 	r := w.chaincode.Invoke(s)
 	if s.late > 0 {

@@ -17,6 +17,7 @@ const (
 	ProposeRegistry = "ProposeRegistry" // a Registry
 	ReadRegistry    = "Registry"        // evaluated only: the Registry that stands
 	ReadVersion     = "Version"         // evaluated only: a text that differs where two chaincodes may judge differently
+	Checkpoint      = "Checkpoint"      // a signed checkpoint of the log, for the other members' followers; no state changes
 )
 
 // Version of arguments and answers.
