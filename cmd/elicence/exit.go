@@ -111,6 +111,7 @@ func remedies() []remedy {
 			"用与服务同一版本的程序 · use the program version that the service runs"},
 		{[]error{api.ErrInternal}, exitInternal, "", "查看服务日志 · see the log of the service"},
 		{[]error{records.ErrLocked}, exitUnavailable, "", "等另一进程结束 · another elicence process writes in this folder: wait for it to end"},
+		{[]error{softkey.ErrFault}, exitUnavailable, "签名自检不通过", "检查本机的处理器与内存，或换一台机器 · have processor and memory of this machine checked, or use another one"},
 		{[]error{softkey.ErrPassphrase}, exitUnavailable, "密钥库口令不对",
 			"用 --passphrase-file 或 $ELICENCE_PASSPHRASE 给出正确口令 · give the right passphrase with --passphrase-file or $ELICENCE_PASSPHRASE"},
 		{[]error{softkey.ErrKeystore, issuing.ErrKey}, exitUnavailable, "密钥库打不开",

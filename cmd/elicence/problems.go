@@ -72,6 +72,7 @@ func codes() []named {
 		{"fenced", issuing.ErrFenced, http.StatusServiceUnavailable},
 		{"locked", records.ErrLocked, http.StatusServiceUnavailable},
 		{"served", api.ErrServed, http.StatusServiceUnavailable},
+		{"signing-fault", softkey.ErrFault, http.StatusServiceUnavailable},
 		{"keystore-passphrase", softkey.ErrPassphrase, http.StatusServiceUnavailable},
 		{"keystore", softkey.ErrKeystore, http.StatusServiceUnavailable},
 		{"key-away", issuing.ErrKey, http.StatusServiceUnavailable},

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 
 	"github.com/elicence/elicence/signer/purpose"
+	"github.com/emmansun/gmsm/sm2"
 )
 
 // signerID is GM/T 0009-2012, 10: constant for every signer.
@@ -49,7 +50,8 @@ func (k *Key) Public() *ecdsa.PublicKey { return k.entry.Public }
 
 // Sign implements signer.Key: it checks purpose and form, computes e = SM3(Z‖M) and signs (GB/T 32918.2-2016, 6). It
 // returns r‖s, 64 bytes. ErrPurpose, purpose.ErrForm, ErrState for a key disabled or closed meanwhile, and ctx's error
-// if ctx has ended before. Nonces come from the operating system.
+// if ctx has ended before. Nonces come from the operating system. Each signature is verified before it leaves; ErrFault if none
+// could be had that does.
 func (k *Key) Sign(ctx context.Context, form purpose.Form, message []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -66,11 +68,27 @@ func (k *Key) Sign(ctx context.Context, form purpose.Form, message []byte) ([]by
 	if err := purpose.Check(form, message); err != nil {
 		return nil, err
 	}
-	der, err := e.private.SignWithSM2(rand.Reader, []byte(signerID), message)
-	if err != nil {
-		return nil, fmt.Errorf("softkey: sign: %w", err)
+	return checked(e.Public, message, func() ([]byte, error) {
+		return e.private.SignWithSM2(rand.Reader, []byte(signerID), message)
+	})
+}
+
+// attempts is how often a message is signed before the machine is given up.
+const attempts = 3
+
+// checked signs until the signature verifies. A wrong one would be refused for good by whoever gets it, and from a fault that
+// an attacker brings about the key itself could be computed: it never leaves.
+func checked(public *ecdsa.PublicKey, message []byte, sign func() (der []byte, err error)) ([]byte, error) {
+	for range attempts {
+		der, err := sign()
+		if err != nil {
+			return nil, fmt.Errorf("softkey: sign: %w", err)
+		}
+		if sm2.VerifyASN1WithSM2(public, []byte(signerID), message, der) {
+			return rs(der)
+		}
 	}
-	return rs(der)
+	return nil, ErrFault
 }
 
 // rs turns SEQUENCE { r, s } into 64 bytes.

@@ -46,6 +46,8 @@ var (
 	ErrState = errors.New("softkey: the key may not be used for this now")
 	// ErrUnwrap says that a wrapped key is not one of this wrapping key's, or was changed.
 	ErrUnwrap = errors.New("softkey: the wrapped key does not open")
+	// ErrFault says that signatures came out wrong, again and again: processor or memory fail. None has left.
+	ErrFault = errors.New("softkey: the machine makes wrong signatures")
 	// ErrPurpose says that the key is for something else.
 	ErrPurpose = errors.New("softkey: the key is for another purpose")
 )

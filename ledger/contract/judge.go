@@ -192,11 +192,17 @@ func (c *Court) verify(ctx context.Context, l *ledger, verdicts []Verdict) error
 			return
 		}
 		if cert := certificates[v.Event.Certificate]; cert != nil {
-			v.Refusal = v.Event.verify(cert)
+			// A refusal is for good: a fault of the processor must not make one.
+			for attempt := 0; attempt < verifications && (attempt == 0 || v.Refusal != nil); attempt++ {
+				v.Refusal = v.Event.verify(cert)
+			}
 		}
 	})
 	return nil
 }
+
+// verifications is how often a signature must fail before it is held to be wrong.
+const verifications = 2
 
 // parallel calls f for 0 … n-1 on all cores and returns when all calls have.
 func parallel(n int, f func(i int)) {
