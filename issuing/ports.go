@@ -358,7 +358,8 @@ type Objects interface {
 
 // Sequencer is the ledger as issuing sees it: it judges events in order and tells where each stands.
 type Sequencer interface {
-	// Submit is idempotent for each event: the same bytes again get the same answer.
+	// Submit is idempotent for each event: the same bytes again get the same answer. An event without an answer waits for a
+	// later submission: it was neither taken nor refused.
 	Submit(ctx context.Context, events [][]byte) ([]Answer, error)
 }
 

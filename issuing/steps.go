@@ -229,7 +229,7 @@ func (s *Service) Anchor(ctx context.Context, ledger Sequencer, batch int, progr
 		if err != nil {
 			return sequenced, refused, err
 		}
-		if len(answers) != len(pending) {
+		if len(answers) > len(pending) {
 			return sequenced, refused, fmt.Errorf("issuing: the ledger answered %d of %d events", len(answers), len(pending))
 		}
 		for n := range answers {
@@ -249,6 +249,9 @@ func (s *Service) Anchor(ctx context.Context, ledger Sequencer, batch int, progr
 		}
 		if progress != nil {
 			progress(sequenced + refused)
+		}
+		if len(answers) < len(pending) { // the others were set aside: asking again at once would get the same
+			return sequenced, refused, nil
 		}
 	}
 }

@@ -72,7 +72,7 @@ func (i *installation) auditLog(ctx context.Context) (*ledger.AuditReport, error
 	if err := i.ledger.open(ctx); err != nil {
 		return nil, err
 	}
-	in, err := i.ledger.sequencer.Audited(ctx)
+	in, err := i.ledger.entries.Audited(ctx)
 	if err != nil {
 		return nil, err
 	}

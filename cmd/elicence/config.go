@@ -35,6 +35,8 @@ type config struct {
 		Origin    string   `yaml:"origin"`
 		Cosigners []string `yaml:"cosigners"`
 		Needed    int      `yaml:"cosignaturesNeeded"`
+		// Fabric is of the driver fabric alone.
+		Fabric fabricSettings `yaml:"fabric,omitempty"`
 	} `yaml:"ledger"`
 	Fonts struct {
 		Dirs []string `yaml:"dirs"`
@@ -104,7 +106,7 @@ func defaultSettings() map[string]any {
 // knownDrivers are the drivers of each port that this program has.
 func knownDrivers() map[string][]string {
 	return map[string][]string{
-		"records.driver": {onSQLite, onPostgres}, "objects.driver": {inFolder, inBucket}, "keys.driver": {"softkey"}, "ledger.driver": {"embedded"},
+		"records.driver": {onSQLite, onPostgres}, "objects.driver": {inFolder, inBucket}, "keys.driver": {"softkey"}, "ledger.driver": {onEmbedded, onFabric},
 	}
 }
 
@@ -123,7 +125,7 @@ func (c config) check(source func(key string) string) []fault {
 			wrong(d.key, fmt.Sprintf("没有驱动 %q；有 %s", d.have, has), fmt.Sprintf("there is no driver %q; this program has %s", d.have, has))
 		}
 	}
-	for key, err := range map[string]error{"records": c.Records.check(), "objects": c.Objects.check(), "deliver": c.Deliver.check()} {
+	for key, err := range map[string]error{"records": c.Records.check(), "objects": c.Objects.check(), "deliver": c.Deliver.check(), "ledger.fabric": c.Ledger.Fabric.check(c.Ledger.Driver)} {
 		if err != nil {
 			wrong(key, "设置不合用", err.Error())
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
 	"time"
 )
 
@@ -12,6 +11,7 @@ const (
 	sequenceEvery = 200 * time.Millisecond
 	sealEvery     = time.Second
 	cosignEvery   = time.Second
+	followEvery   = time.Second
 	resumeEvery   = 10 * time.Second
 	measureEvery  = 5 * time.Second
 )
@@ -24,6 +24,7 @@ func (i *installation) duties() []loop {
 		{"sequence", sequenceEvery, i.sequenceDuty},
 		{"seal", sealEvery, i.sealDuty},
 		{"cosign", cosignEvery, i.ledger.cosignDuty},
+		{"follow", followEvery, i.ledger.followDuty},
 		{"resume", resumeEvery, r.run},
 		{"measure", measureEvery, m.run},
 	}
@@ -42,6 +43,10 @@ func (i *installation) sequenceDuty(ctx context.Context) error {
 		return err
 	})
 	g.mu.Unlock()
+	if g.network != nil && err == nil && time.Since(g.network.lastCosign()) >= cosignEvery {
+		// Nobody waits a second more for a receipt than the chain takes.
+		err = g.cosignDuty(ctx)
+	}
 	if refused > 0 {
 		err = errors.Join(err, i.publishStatus(ctx))
 	}
@@ -77,21 +82,25 @@ func (g *log) cosignDuty(ctx context.Context) error {
 	if err != nil || head.Size == g.cosigned {
 		return err
 	}
-	var here []string
-	for _, code := range g.i.config.Ledger.Cosigners {
-		if _, err := os.Stat(g.i.keyring.keystorePath(code)); err == nil {
-			here = append(here, code)
-		} else if !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
 	return g.onDuty(ctx, func(ctx context.Context) error {
-		size, err := g.cosignBy(ctx, here)
+		size, err := g.cosignBy(ctx, g.cosignersHere())
 		if err == nil {
 			g.cosigned = size
 		}
 		return err
 	})
+}
+
+// followDuty says what stands in the way of following the chain and of its cosignatures. The follower itself runs as long as the
+// log is open.
+func (g *log) followDuty(ctx context.Context) error {
+	if g.i.config.Ledger.Driver != onFabric {
+		return nil
+	}
+	if err := g.open(ctx); err != nil {
+		return err
+	}
+	return errors.Join(g.network.trouble(), g.waits())
 }
 
 // resumer takes up what was left unfinished. What is unfinished now may be in somebody's hands: only what was so at its last

@@ -15,6 +15,7 @@ import (
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/ledger"
 	"github.com/elicence/elicence/ledger/embedded"
+	"github.com/elicence/elicence/ledger/fabric"
 	"github.com/elicence/elicence/licence"
 	"github.com/elicence/elicence/storage/envelope"
 	"github.com/elicence/elicence/storage/objects"
@@ -130,6 +131,14 @@ func remedies() []remedy {
 			"从备份整体放回 · the folder is damaged or mixed with another one: put it back whole from its backup"},
 		{[]error{objects.ErrExists}, exitUnavailable, "记录与对象库不是同一套",
 			"核对：elicence reconcile · records and objects do not belong together: see what differs with: elicence reconcile"},
+		{[]error{fabric.ErrDiverged, fabric.ErrBlock}, exitUnavailable, "区块链与规则不符",
+			"停下查明：本方节点、链码版本或本地记录有一处不对；导出并审计 elicence ledger audit · stop and find out which it is: the own peer, a chaincode of another version, or the records here: elicence ledger audit"},
+		{[]error{fabric.ErrUnreachable}, exitUnavailable, "本方区块链节点没有应答",
+			"节点恢复后自动补上；签发不受影响 · it catches up by itself when the peer is back; issuing goes on meanwhile"},
+		{[]error{fabric.ErrNotEndorsed, fabric.ErrUnknownOutcome, fabric.ErrInvalidated}, exitUnavailable, "区块链没有接受这一批",
+			"各方节点与链码都须在运行；恢复后自动补上，不会重复 · all members' peers and chaincodes must run; it catches up by itself, and nothing is done twice"},
+		{[]error{embedded.ErrNotYet}, exitUnavailable, "账本尚未到这一条", "等待跟随 · wait until it has followed: elicence ledger follow --once"},
+		{[]error{errNotOnFabric}, exitNo, "", "新建时 elicence init --fabric 文件 · a new installation is put on one with: elicence init --fabric FILE"},
 		{[]error{records.ErrServerFull}, exitUnavailable, "暂不可用",
 			"在数据库服务器上腾出空间或连接，再执行同一命令，即从中断处继续 · make room on the database server, then repeat the command: it goes on where it stopped"},
 		{[]error{records.ErrServerDisk}, exitUnavailable, "暂不可用",

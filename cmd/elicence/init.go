@@ -30,7 +30,7 @@ const (
 )
 
 func (a *app) initCommand() *cobra.Command {
-	var store string
+	var store, chain string
 	c := &cobra.Command{
 		Use:   "init",
 		Short: "建立示范安装 · make a demonstration installation: CA, keystores, organisations, people, stock, fonts",
@@ -39,7 +39,7 @@ of one city (a hospital and a county agency for each district, health commission
 each with its own keystore, people with passphrases (in secrets/), and numbers in stock.
 
 All that it signs is marked SPECIMEN. A production installation brings its own certificate chain.`,
-		Example: "  elicence init --data ./data\n  elicence init --objects 's3://licences/city?endpoint=https://objects.example.org&retention=30y'",
+		Example: "  elicence init --data ./data\n  elicence init --objects 's3://licences/city?endpoint=https://objects.example.org&retention=30y'\n  elicence init --fabric data/fabric/network.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			begun := time.Now()
@@ -52,6 +52,13 @@ All that it signs is marked SPECIMEN. A production installation brings its own c
 				}
 				change = append(change, func(c *config) { c.Objects = where })
 			}
+			if chain != "" {
+				where, err := networkFile(chain)
+				if err != nil {
+					return usage("%w", err)
+				}
+				change = append(change, func(c *config) { c.Ledger.Driver, c.Ledger.Fabric = onFabric, where })
+			}
 			if err := a.initialise(cmd.Context(), s, change...); err != nil {
 				return err
 			}
@@ -62,6 +69,7 @@ All that it signs is marked SPECIMEN. A production installation brings its own c
 		},
 	}
 	a.driverFlags(c)
+	c.Flags().StringVar(&chain, "fabric", "", "file that names a Hyperledger Fabric network on which the ledger is to be, as make fabric-up writes it (default: the ledger is in the records)")
 	c.Flags().StringVar(&store, "objects", "", "where the objects go, s3://BUCKET/PREFIX?endpoint=…&retention=… (default: a folder of the installation)")
 	return c
 }
@@ -72,7 +80,7 @@ func demonstrationConfig(s scheme) config {
 		Zone: "Asia/Shanghai", Operator: s.operator.Code, Registrar: s.commission.Code,
 		Records: recordsDriver{Driver: "sqlite", Path: "records/elicence.db"}, Objects: objectsConfig{Driver: "dir", Path: "objects"}, Keys: driver{"softkey", "keystores"},
 	}
-	c.Ledger.Driver, c.Ledger.Origin = "embedded", "elicence.example/demonstration"
+	c.Ledger.Driver, c.Ledger.Origin = onEmbedded, "elicence.example/demonstration"
 	c.Ledger.Cosigners, c.Ledger.Needed = []string{s.police.Code, s.cityArchive.Code}, 2
 	c.Status.Space, c.Status.Validity = 1<<20, 24*time.Hour
 	c.Trust.Validity = 365 * 24 * time.Hour
@@ -169,10 +177,8 @@ func (i *installation) buildAuthority(ctx context.Context) (err error) {
 		return err
 	}
 	i.keyring.creation = i.app.keystores
-	for _, name := range []string{authorityName, storageName} {
-		if err := i.newSecret(name); err != nil {
-			return err
-		}
+	if err := i.newSecret(authorityName); err != nil {
+		return err
 	}
 	store, err := i.keyring.create(ctx, authorityName)
 	if err != nil {
@@ -182,7 +188,16 @@ func (i *installation) buildAuthority(ctx context.Context) (err error) {
 		return err
 	}
 	i.keyring.chain = i.chain
-	if store, err = i.keyring.create(ctx, storageName); err != nil {
+	return i.newStorageKey(ctx)
+}
+
+// newStorageKey makes the keystore with the key that wraps data keys.
+func (i *installation) newStorageKey(ctx context.Context) error {
+	if err := i.newSecret(storageName); err != nil {
+		return err
+	}
+	store, err := i.keyring.create(ctx, storageName)
+	if err != nil {
 		return err
 	}
 	if err := store.Generate(wrappingLabel(1), purpose.DataWrapping, i.app.now(), rand.Reader); err != nil {
@@ -405,6 +420,9 @@ func (i *installation) submitEnrolments(ctx context.Context, events [][]byte) er
 		answers, err := i.ledger.Submit(ctx, events)
 		if err != nil {
 			return err
+		}
+		if len(answers) < len(events) {
+			return i.ledger.waits()
 		}
 		for _, a := range answers {
 			if a.Refusal != "" {

@@ -171,6 +171,11 @@ func (i *installation) close() {
 			fmt.Fprintf(i.app.stderr, "elicence: give the duty back: %v\n", err)
 		}
 	}
+	if i.ledger != nil {
+		if err := i.ledger.close(); err != nil {
+			fmt.Fprintf(i.app.stderr, "elicence: close the ledger: %v\n", err)
+		}
+	}
 	if i.objects != nil {
 		if err := i.objects.Close(); err != nil {
 			fmt.Fprintf(i.app.stderr, "elicence: close the objects: %v\n", err)

@@ -11,7 +11,7 @@ import (
 
 func (a *app) ledgerCommand() *cobra.Command {
 	c := &cobra.Command{Use: "ledger", Short: "账本 · the log of every step: status, audit, cosign, receipt", Example: "  elicence ledger audit"}
-	c.AddCommand(a.ledgerStatus(), a.ledgerAudit(), a.ledgerCosign(), a.ledgerReceipt())
+	c.AddCommand(a.ledgerStatus(), a.ledgerAudit(), a.ledgerCosign(), a.ledgerReceipt(), a.ledgerFollow(), a.ledgerJoin())
 	return c
 }
 
@@ -40,8 +40,20 @@ func (a *app) ledgerStatus() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.tell(map[string]any{"size": head.Size, "checkpoint": string(head.Body), "signed": string(signed), "lag": lag, "refused": refused}, func(w io.Writer) {
-				fmt.Fprintf(w, "条目 entries %d，待入账 lag %d\n%s\n", head.Size, lag, signed)
+			chain, err := i.chainStatus(cmd.Context())
+			if err != nil {
+				return err
+			}
+			said := map[string]any{"driver": i.config.Ledger.Driver, "size": head.Size, "checkpoint": string(head.Body), "signed": string(signed), "lag": lag, "refused": refused}
+			if chain != nil {
+				said["chain"] = chain
+			}
+			return a.tell(said, func(w io.Writer) {
+				fmt.Fprintf(w, "条目 entries %d，待入账 lag %d\n", head.Size, lag)
+				if chain != nil {
+					fmt.Fprintln(w, chain)
+				}
+				fmt.Fprintf(w, "%s\n", signed)
 				printRefusals(w, refused)
 			})
 		},

@@ -13,6 +13,7 @@ import (
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/ledger"
 	"github.com/elicence/elicence/ledger/embedded"
+	"github.com/elicence/elicence/ledger/fabric"
 	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/signer/purpose"
 )
@@ -24,18 +25,27 @@ const (
 	catchUpTime = 30 * time.Second
 )
 
-// log is the installation's end of the ledger: the embedded sequencer and the cosigners whose keystores are here.
+// sequencer is whatever puts events in order.
+type sequencer interface {
+	Submit(ctx context.Context, events [][]byte) ([]ledger.Outcome, error)
+}
+
+// log is the installation's end of the ledger: the log itself, what sequences into it, and the cosigners whose keystores are here.
 type log struct {
 	i        *installation
 	readOnly bool
 
 	wiring    sync.Mutex
-	sequencer *embedded.Sequencer // nil until it is wired
-	leaf      *pki.Certificate    // that signs its checkpoints
+	entries   *embedded.Log    // nil until it is wired
+	sequencer sequencer        // nil for who only reads
+	network   *network         // on Fabric
+	leaf      *pki.Certificate // that signs its checkpoints
 	cosigners map[string]*ledger.Cosigner
 	mu        sync.Mutex // one catching up at a time
 	duty      duty       // of several processes one sequences
-	cosigned  uint64     // size that cosignDuty has had cosigned
+	asides    sync.Mutex
+	aside     *fabric.SetAside // what the last submission left waiting
+	cosigned  uint64           // size that cosignDuty has had cosigned
 }
 
 // open wires the sequencer when it is first needed: it needs the registrar's checkpoint key. A key that is away is looked
@@ -43,24 +53,65 @@ type log struct {
 func (g *log) open(ctx context.Context) error {
 	g.wiring.Lock()
 	defer g.wiring.Unlock()
-	if g.sequencer != nil {
+	if g.entries != nil {
 		return nil
 	}
 	if g.readOnly {
 		// Receipts come from what is published: no key is needed, so no passphrase is asked for.
-		g.sequencer = embedded.New(g.i.db, tiles{g.i.objects}, nil, nil, g.i.config.Ledger.Origin, g.i.app.now)
+		g.entries = embedded.NewLog(g.i.db, tiles{g.i.objects}, nil, nil, g.i.config.Ledger.Origin)
 		return nil
+	}
+	if err := os.MkdirAll(filepath.Join(g.i.dir, "cosigners"), 0o755); err != nil {
+		return err
+	}
+	g.cosigners = map[string]*ledger.Cosigner{}
+	if g.i.config.Ledger.Driver == onFabric {
+		return g.openFabric(ctx)
 	}
 	signing, err := g.i.keyring.Current(ctx, g.i.config.Registrar, purpose.Checkpoints)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(g.i.dir, "cosigners"), 0o755); err != nil {
-		return err
-	}
-	g.leaf, g.cosigners = signing.Leaf(), map[string]*ledger.Cosigner{}
-	g.sequencer = embedded.New(g.i.db, tiles{g.i.objects}, signing.Key, signing.Leaf(), g.i.config.Ledger.Origin, g.i.app.now)
+	embedded := embedded.New(g.i.db, tiles{g.i.objects}, signing.Key, signing.Leaf(), g.i.config.Ledger.Origin, g.i.app.now)
+	g.leaf, g.entries, g.sequencer = signing.Leaf(), embedded.Log, embedded
 	return nil
+}
+
+// close ends what open has begun.
+func (g *log) close() error {
+	g.wiring.Lock()
+	defer g.wiring.Unlock()
+	if g.network == nil {
+		return nil
+	}
+	return g.network.close()
+}
+
+// signs tells whether the log is signed here: by whoever has the registrar's keystore.
+func (g *log) signs() bool {
+	return g.i.config.Ledger.Driver != onFabric || g.i.holds(g.i.config.Registrar)
+}
+
+// cosignersHere are those whose keystores are here.
+func (g *log) cosignersHere() []string {
+	var here []string
+	for _, code := range g.i.config.Ledger.Cosigners {
+		if g.i.holds(code) {
+			here = append(here, code)
+		}
+	}
+	return here
+}
+
+// cosignatures counts the cosigners that have a line on the note.
+func (g *log) cosignatures(n *ledger.Note) int {
+	signed := 0
+	for _, code := range g.i.config.Ledger.Cosigners {
+		if slices.ContainsFunc(n.Lines, func(l ledger.Line) bool { return l.Name == cosignerName(code) }) {
+			signed++
+		}
+	}
+	return signed
 }
 
 // cosigner opens one whose keystore is here. The log must be open.
@@ -85,20 +136,42 @@ func (g *log) cosigner(ctx context.Context, code string) (*ledger.Cosigner, erro
 // cosignerName is the key name on a cosignature line.
 func cosignerName(code string) string { return "cosigner/" + code }
 
-// Submit is issuing's Sequencer.
+// Submit is issuing's Sequencer. Events that were set aside have no answer: they wait on, and asidesOf names them.
 func (g *log) Submit(ctx context.Context, events [][]byte) ([]issuing.Answer, error) {
 	outcomes, err := g.sequencer.Submit(ctx, events)
-	if err != nil {
+	var aside *fabric.SetAside
+	if err != nil && !errors.As(err, &aside) {
 		return nil, err
 	}
-	answers := make([]issuing.Answer, len(outcomes))
-	for n, o := range outcomes {
-		answers[n] = issuing.Answer{Hash: o.Hash, Index: o.Index}
-		if o.Refusal != nil {
-			answers[n].Refusal = o.Refusal.Rule
+	g.setAside(aside)
+	answers := make([]issuing.Answer, 0, len(outcomes))
+	for _, o := range outcomes {
+		if o.Hash == [32]byte{} {
+			continue
 		}
+		a := issuing.Answer{Hash: o.Hash, Index: o.Index}
+		if o.Refusal != nil {
+			a.Refusal = o.Refusal.Rule
+		}
+		answers = append(answers, a)
 	}
 	return answers, nil
+}
+
+func (g *log) setAside(s *fabric.SetAside) {
+	g.asides.Lock()
+	defer g.asides.Unlock()
+	g.aside = s
+}
+
+// waits is why events are left waiting that were submitted last, nil if none is.
+func (g *log) waits() error {
+	g.asides.Lock()
+	defer g.asides.Unlock()
+	if g.aside == nil {
+		return nil
+	}
+	return g.aside
 }
 
 // catchUp sequences everything that waits, anchors the audit trail and has the newest checkpoint cosigned. If another
@@ -172,7 +245,13 @@ func (g *log) catchUpNow(ctx context.Context) error {
 	if err := g.vouch(ctx, head); err != nil {
 		g.i.notice(ctx, "elicence: 审计记录未锚定 / the audit trail is not anchored: %v", err)
 	}
-	return g.cosign(ctx)
+	if err := g.cosign(ctx); err != nil {
+		return err
+	}
+	if g.network != nil && !g.i.served && g.signs() {
+		return g.network.awaitCosigned(ctx)
+	}
+	return nil
 }
 
 // seal chains the audit rows, those of readers included, and returns the head of the chain.
@@ -187,6 +266,9 @@ func (g *log) seal(ctx context.Context) (head [32]byte, err error) {
 func (g *log) vouch(ctx context.Context, head [32]byte) error {
 	if err := g.i.keep(ctx); err != nil {
 		return fmt.Errorf("对象库中的副本落后 / the copy among the objects lags behind: %w", err)
+	}
+	if !g.signs() { // the trail is anchored by the registrar
+		return nil
 	}
 	return g.anchorTrail(ctx, head)
 }
@@ -226,20 +308,28 @@ func (g *log) follow(ctx context.Context) error {
 	}
 }
 
-// cosign asks every cosigner for the newest checkpoint; each demands a consistency proof from its own last one.
+// cosign asks every cosigner for the newest checkpoint; each demands a consistency proof from its own last one. Those of other
+// members of a network are asked through it.
 func (g *log) cosign(ctx context.Context) error {
-	_, err := g.cosignBy(ctx, g.i.config.Ledger.Cosigners)
+	codes := g.i.config.Ledger.Cosigners
+	if g.network != nil {
+		codes = g.cosignersHere()
+	}
+	_, err := g.cosignBy(ctx, codes)
 	return err
 }
 
 // cosignBy is cosign by some of them. It returns the size of the log that they have cosigned.
 func (g *log) cosignBy(ctx context.Context, codes []string) (size uint64, err error) {
-	note, err := g.sequencer.Checkpoint(ctx)
+	if !g.signs() { // whoever keeps the log says which checkpoint is to be cosigned
+		return 0, nil
+	}
+	note, err := g.entries.Checkpoint(ctx)
 	if err != nil || note == nil {
 		return 0, err
 	}
 	// What a cosigner vouches for must be there for whoever comes back without these records.
-	if err := g.sequencer.PublishTiles(ctx, note); err != nil {
+	if err := g.entries.PublishTiles(ctx, note); err != nil {
 		return 0, err
 	}
 	for _, code := range codes {
@@ -247,7 +337,7 @@ func (g *log) cosignBy(ctx context.Context, codes []string) (size uint64, err er
 		if err != nil {
 			return 0, err
 		}
-		if note, err = c.Cosign(ctx, note, g.sequencer.Consistency); err != nil {
+		if note, err = c.Cosign(ctx, note, g.entries.Consistency); err != nil {
 			return 0, fmt.Errorf("cosign: %w", err)
 		}
 	}
@@ -255,7 +345,10 @@ func (g *log) cosignBy(ctx context.Context, codes []string) (size uint64, err er
 	if err != nil {
 		return 0, err
 	}
-	return n.Checkpoint.Size, g.sequencer.Publish(ctx, note)
+	if err := g.entries.Publish(ctx, note); err != nil || g.network == nil {
+		return n.Checkpoint.Size, err
+	}
+	return n.Checkpoint.Size, g.network.announce(ctx, note)
 }
 
 // receipt of the entry at index, from the first checkpoint that enough of the cosigners have signed.
@@ -263,13 +356,7 @@ func (g *log) receipt(ctx context.Context, index uint64) ([]byte, error) {
 	if err := g.open(ctx); err != nil {
 		return nil, err
 	}
-	return g.sequencer.FirstReceipt(ctx, index, func(n *ledger.Note) bool {
-		signed := 0
-		for _, code := range g.i.config.Ledger.Cosigners {
-			if slices.ContainsFunc(n.Lines, func(l ledger.Line) bool { return l.Name == cosignerName(code) }) {
-				signed++
-			}
-		}
-		return signed >= g.i.config.Ledger.Needed
+	return g.entries.FirstReceipt(ctx, index, func(n *ledger.Note) bool {
+		return g.cosignatures(n) >= g.i.config.Ledger.Needed
 	})
 }

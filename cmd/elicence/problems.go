@@ -15,6 +15,7 @@ import (
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/ledger"
 	"github.com/elicence/elicence/ledger/embedded"
+	"github.com/elicence/elicence/ledger/fabric"
 	"github.com/elicence/elicence/licence"
 	"github.com/elicence/elicence/storage/envelope"
 	"github.com/elicence/elicence/storage/objects"
@@ -91,6 +92,14 @@ func codes() []named {
 		{"object-other", objects.ErrExists, http.StatusServiceUnavailable},
 		{"object-damaged", objects.ErrDamaged, http.StatusServiceUnavailable},
 		{"log-damaged", embedded.ErrDamaged, http.StatusServiceUnavailable},
+		{"chain-diverged", fabric.ErrDiverged, http.StatusServiceUnavailable},
+		{"chain-block", fabric.ErrBlock, http.StatusServiceUnavailable},
+		{"chain-away", fabric.ErrUnreachable, http.StatusServiceUnavailable},
+		{"chain-not-endorsed", fabric.ErrNotEndorsed, http.StatusServiceUnavailable},
+		{"chain-unknown-outcome", fabric.ErrUnknownOutcome, http.StatusServiceUnavailable},
+		{"chain-invalidated", fabric.ErrInvalidated, http.StatusServiceUnavailable},
+		{"log-not-yet", embedded.ErrNotYet, http.StatusServiceUnavailable},
+		{"no-chain", errNotOnFabric, http.StatusConflict},
 		{"not-opened", envelope.ErrOpen, http.StatusServiceUnavailable},
 		{"database-full", records.ErrServerFull, http.StatusServiceUnavailable},
 		{"database-disk", records.ErrServerDisk, http.StatusServiceUnavailable},

@@ -687,12 +687,12 @@ func (x *reconciler) tiles(ctx context.Context) error {
 	if err := x.ledger.open(ctx); err != nil {
 		return err
 	}
-	missing, err := x.ledger.sequencer.MissingTiles(ctx)
+	missing, err := x.ledger.entries.MissingTiles(ctx)
 	if err != nil || len(missing) == 0 {
 		return err
 	}
 	return x.differs(difference{Kind: "tiles", Where: missing[0], ZH: fmt.Sprintf("账本有 %d 个公布的文件不见了", len(missing)), EN: fmt.Sprintf("%d published files of the log are gone", len(missing))},
-		func() error { return x.ledger.sequencer.Republish(ctx) })
+		func() error { return x.ledger.entries.Republish(ctx) })
 }
 
 // burn ends the numbers that somebody may have without a trace here: free ones among used ones, as many as the log has issues

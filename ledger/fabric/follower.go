@@ -130,8 +130,24 @@ func (f *Follower) checkpoints(ctx context.Context, b Block) error {
 // cursor is the number of the next block. Blocks after the last one that added entries are read again.
 func (f *Follower) cursor(ctx context.Context) (uint64, error) {
 	b, err := f.log.StateOf(ctx, keyNext)
-	if err != nil || b == nil {
+	if err != nil {
 		return 0, err
+	}
+	return parseNext(b)
+}
+
+// NextBlock is the number of the block after the last one that added entries to the log in a store, 0 for none.
+func NextBlock(ctx context.Context, store embedded.Store) (uint64, error) {
+	values, err := store.StateGet(ctx, []string{keyNext})
+	if err != nil {
+		return 0, fmt.Errorf("fabric: state: %w", err)
+	}
+	return parseNext(values[keyNext])
+}
+
+func parseNext(b []byte) (uint64, error) {
+	if b == nil {
+		return 0, nil
 	}
 	if len(b) != 8 {
 		return 0, fmt.Errorf("%w: cursor of %d bytes", ErrDiverged, len(b))
@@ -341,6 +357,13 @@ func (f *Follower) Wait(ctx context.Context, number uint64) error {
 		case <-changed:
 		}
 	}
+}
+
+// Err is why following does not go on at the moment, nil if it does.
+func (f *Follower) Err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.failed
 }
 
 // Next is the number of the next block to be read: with Chain.Height it tells the lag.

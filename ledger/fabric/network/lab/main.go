@@ -102,9 +102,10 @@ func up(ctx context.Context, folder string, orderers int, timeout time.Duration,
 		return fmt.Errorf("%w; %w", err, n.Down())
 	}
 	fmt.Printf("%8s  账本已部署 / deployed: %s\n", time.Since(begun).Round(time.Millisecond), strings.Join(ledgers, ", "))
-	for _, o := range network.Organisations() {
-		e := n.Endpoint(o, "client", ledgers[0])
-		fmt.Printf("\n%s  %s\n  peer   %s\n  CA     %s\n  cert   %s\n  key    %s\n", o.Name, e.Member, e.Address, e.ServerCA, e.Cert, e.Key)
+	path, err := n.WriteSettings(ledgers[0])
+	if err != nil {
+		return err
 	}
+	fmt.Printf("\n接着 / next: elicence init --fabric %s --data FOLDER\n", path)
 	return nil
 }
