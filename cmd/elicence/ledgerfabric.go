@@ -206,9 +206,9 @@ func (n *network) kindOf(code string) (contract.OrganisationKind, bool) {
 // else under good signatures is another log, and that is said.
 func (n *network) checkpoint(ctx context.Context, b []byte) error {
 	g := n.g
-	note, err := ledger.ParseNote(b)
-	if err != nil || note.Checkpoint.Origin != g.i.config.Ledger.Origin || note.VerifyLog(g.leaf) != nil {
-		return nil // not of this log, whoever sent it
+	note := g.ownNote(b)
+	if note == nil {
+		return nil
 	}
 	same, err := n.agrees(ctx, note)
 	if err != nil {
@@ -270,6 +270,15 @@ func (n *network) halted() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return errors.Join(n.stopped, n.forked)
+}
+
+// ownNote is a checkpoint that this log's key has signed; nil for anything else, whoever sent it.
+func (g *log) ownNote(b []byte) *ledger.Note {
+	note, err := ledger.ParseNote(b)
+	if err != nil || note.Checkpoint.Origin != g.i.config.Ledger.Origin || note.VerifyLog(g.leaf) != nil {
+		return nil
+	}
+	return note
 }
 
 // agrees tells whether this log had exactly that body when it was of that size.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -39,7 +40,7 @@ func (m made) Run() int {
 	defer os.RemoveAll(dir)
 	folder = dir
 	code := m.M.Run()
-	if err := stopServers(); err != nil {
+	if err := errors.Join(stopServers(), stopNetwork()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
