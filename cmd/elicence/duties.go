@@ -100,7 +100,21 @@ func (g *log) followDuty(ctx context.Context) error {
 	if err := g.open(ctx); err != nil {
 		return err
 	}
-	return errors.Join(g.network.trouble(), g.waits())
+	trouble, aside := g.network.trouble(), 0
+	waiting := g.waits()
+	if waiting != nil {
+		aside = len(waiting.Events)
+		trouble = errors.Join(trouble, waiting)
+	}
+	// That the peer is away is in trouble already.
+	timed, cancel := context.WithTimeout(ctx, chainTimeout)
+	defer cancel()
+	var behind uint64
+	if height, read, err := g.network.blocks(timed); err == nil && height > read {
+		behind = height - read
+	}
+	g.i.watch.chain(behind, aside, trouble != nil)
+	return trouble
 }
 
 // resumer takes up what was left unfinished. What is unfinished now may be in somebody's hands: only what was so at its last

@@ -422,7 +422,7 @@ func (i *installation) submitEnrolments(ctx context.Context, events [][]byte) er
 			return err
 		}
 		if len(answers) < len(events) {
-			return i.ledger.waits()
+			return fmt.Errorf("enrol: the ledger answered %d of %d events: %w", len(answers), len(events), i.ledger.waits())
 		}
 		for _, a := range answers {
 			if a.Refusal != "" {

@@ -136,7 +136,7 @@ func (g *log) cosigner(ctx context.Context, code string) (*ledger.Cosigner, erro
 // cosignerName is the key name on a cosignature line.
 func cosignerName(code string) string { return "cosigner/" + code }
 
-// Submit is issuing's Sequencer. Events that were set aside have no answer: they wait on, and asidesOf names them.
+// Submit is issuing's Sequencer. Events that were set aside have no answer: they wait on, and waits names them.
 func (g *log) Submit(ctx context.Context, events [][]byte) ([]issuing.Answer, error) {
 	outcomes, err := g.sequencer.Submit(ctx, events)
 	var aside *fabric.SetAside
@@ -165,12 +165,9 @@ func (g *log) setAside(s *fabric.SetAside) {
 }
 
 // waits is why events are left waiting that were submitted last, nil if none is.
-func (g *log) waits() error {
+func (g *log) waits() *fabric.SetAside {
 	g.asides.Lock()
 	defer g.asides.Unlock()
-	if g.aside == nil {
-		return nil
-	}
 	return g.aside
 }
 

@@ -39,6 +39,8 @@ type watch struct {
 	storeError *prometheus.CounterVec   // store
 
 	pending, pendingAge, unsealed, unfinished, ready prometheus.Gauge
+	// Of a Fabric network.
+	blocksBehind, aside, halted prometheus.Gauge
 
 	stock  *prometheus.GaugeVec // issuer, type
 	ending *prometheus.GaugeVec // what
@@ -81,22 +83,25 @@ func newWatch(tracer trace.Tracer) *watch {
 	}
 	gauge := func(name, help string) prometheus.Gauge { return gauges(name, help).WithLabelValues() }
 	w := &watch{
-		registry:   r,
-		tracer:     tracer,
-		births:     counter("births_total", "Lines of batches by what became of them: issued, stands, refused, failed.", "outcome"),
-		refused:    counter("births_not_issued_total", "Lines that were refused or failed, by code.", "code"),
-		stages:     histogram("stage_seconds", "How long each stage of a birth or step took.", "stage"),
-		operations: histogram("operation_seconds", "How long operations took; code is empty for those that succeeded.", "operation", "code"),
-		loops:      histogram("loop_seconds", "How long a turn of each loop took.", "loop"),
-		loopErrors: counter("loop_errors_total", "Turns of each loop that failed.", "loop"),
-		storeError: counter("store_errors_total", "Failures of records, objects and keys, as issuing met them.", "store"),
-		pending:    gauge("ledger_pending_events", "Events that the ledger has not answered."),
-		pendingAge: gauge("ledger_pending_age_seconds", "Age of the oldest event that the ledger has not answered."),
-		unsealed:   gauge("audit_unsealed_rows", "Audit rows that are not chained yet."),
-		unfinished: gauge("licences_unfinished", "Licences at intent or signed, at most 1024."),
-		ready:      gauge("ready", "1 when the last readiness check passed."),
-		stock:      gauges("stock_free_sheets", "Free sheets of each pile.", "issuer", "type"),
-		ending:     gauges("expires_timestamp_seconds", "When what is published, or the first certificate that signs, is over.", "what"),
+		registry:     r,
+		tracer:       tracer,
+		births:       counter("births_total", "Lines of batches by what became of them: issued, stands, refused, failed.", "outcome"),
+		refused:      counter("births_not_issued_total", "Lines that were refused or failed, by code.", "code"),
+		stages:       histogram("stage_seconds", "How long each stage of a birth or step took.", "stage"),
+		operations:   histogram("operation_seconds", "How long operations took; code is empty for those that succeeded.", "operation", "code"),
+		loops:        histogram("loop_seconds", "How long a turn of each loop took.", "loop"),
+		loopErrors:   counter("loop_errors_total", "Turns of each loop that failed.", "loop"),
+		storeError:   counter("store_errors_total", "Failures of records, objects and keys, as issuing met them.", "store"),
+		pending:      gauge("ledger_pending_events", "Events that the ledger has not answered."),
+		pendingAge:   gauge("ledger_pending_age_seconds", "Age of the oldest event that the ledger has not answered."),
+		blocksBehind: gauge("chain_blocks_behind", "Blocks that the own peer has and the log has not; 0 when the peer does not answer."),
+		aside:        gauge("chain_events_aside", "Events that the last submission left waiting, because the peers do not take them."),
+		halted:       gauge("chain_halted", "1 when following or cosigning stands still: the chain does not agree, or the peer is away."),
+		unsealed:     gauge("audit_unsealed_rows", "Audit rows that are not chained yet."),
+		unfinished:   gauge("licences_unfinished", "Licences at intent or signed, at most 1024."),
+		ready:        gauge("ready", "1 when the last readiness check passed."),
+		stock:        gauges("stock_free_sheets", "Free sheets of each pile.", "issuer", "type"),
+		ending:       gauges("expires_timestamp_seconds", "When what is published, or the first certificate that signs, is over.", "what"),
 	}
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, outcome := range []string{"issued", "stands", "refused", "failed"} {
@@ -159,6 +164,19 @@ func (w *watch) lag(events int, age time.Duration, unsealed, unfinished int) {
 	w.pendingAge.Set(age.Seconds())
 	w.unsealed.Set(float64(unsealed))
 	w.unfinished.Set(float64(unfinished))
+}
+
+// chain is how the log stands to the chain.
+func (w *watch) chain(behind uint64, aside int, halted bool) {
+	if w == nil {
+		return
+	}
+	w.blocksBehind.Set(float64(behind))
+	w.aside.Set(float64(aside))
+	w.halted.Set(0)
+	if halted {
+		w.halted.Set(1)
+	}
 }
 
 func (w *watch) free(piles map[issuing.Pile]int) {
