@@ -14,12 +14,14 @@ import (
 	"github.com/elicence/elicence/ledger"
 	"github.com/elicence/elicence/ledger/embedded"
 	"github.com/elicence/elicence/ledger/fabric"
+	"github.com/elicence/elicence/ledger/fabric/transaction"
 	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/signer/purpose"
 )
 
 const (
 	sequenceBatch  = 1024
+	chainBatch     = 4 * transaction.MaxEvents // four transactions are on their way side by side
 	followInterval = 200 * time.Millisecond
 	// catchUpTime is how long a command waits for the process that sequences, before it says that the ledger lags behind.
 	catchUpTime = 30 * time.Second
@@ -80,11 +82,12 @@ func (g *log) open(ctx context.Context) error {
 // close ends what open has begun.
 func (g *log) close() error {
 	g.wiring.Lock()
-	defer g.wiring.Unlock()
-	if g.network == nil {
+	n := g.network
+	g.wiring.Unlock() // whoever cosigns at this moment opens a cosigner
+	if n == nil {
 		return nil
 	}
-	return g.network.close()
+	return n.close()
 }
 
 // signs tells whether the log is signed here: by whoever has the registrar's keystore.
@@ -272,7 +275,11 @@ func (g *log) vouch(ctx context.Context, head [32]byte) error {
 
 // anchor sequences what waits. What the ledger refuses has not happened: that is never silent.
 func (g *log) anchor(ctx context.Context) (refused int, err error) {
-	_, refused, err = g.i.service.Anchor(ctx, g, sequenceBatch, nil)
+	batch := sequenceBatch
+	if g.network != nil {
+		batch = chainBatch
+	}
+	_, refused, err = g.i.service.Anchor(ctx, g, batch, nil)
 	if refused > 0 {
 		g.i.notice(ctx, "elicence: 账本拒绝了 %d 步 / the ledger refused %d steps\n  → see them with: elicence ledger status", refused, refused)
 	}
