@@ -6,11 +6,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/hyperledger/fabric-protos-go-apiv2/common"
-	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset"
-	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset/kvrwset"
-	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
-	"google.golang.org/protobuf/proto"
+	"github.com/elicence/elicence/ledger/fabric/protos"
 )
 
 // ErrBlock says that a block is not one that a peer of this network makes.
@@ -18,13 +14,13 @@ var ErrBlock = errors.New("fabric: malformed block")
 
 // ParseBlock takes from a block what concerns a chaincode. It believes the peer about which transactions are valid, and
 // nothing else: the peer is the organisation's own.
-func ParseBlock(b *common.Block, chaincode string) (Block, error) {
+func ParseBlock(b *protos.Block, chaincode string) (Block, error) {
 	out := Block{Number: b.GetHeader().GetNumber()}
 	metadata := b.GetMetadata().GetMetadata()
-	if len(metadata) <= int(common.BlockMetadataIndex_TRANSACTIONS_FILTER) {
+	if len(metadata) <= int(protos.TransactionsFilter) {
 		return out, fmt.Errorf("%w: block %d has no validation flags", ErrBlock, out.Number)
 	}
-	flags := metadata[common.BlockMetadataIndex_TRANSACTIONS_FILTER]
+	flags := metadata[protos.TransactionsFilter]
 	if len(flags) != len(b.GetData().GetData()) {
 		return out, fmt.Errorf("%w: block %d has %d flags for %d transactions", ErrBlock, out.Number, len(flags), len(b.GetData().GetData()))
 	}
@@ -46,36 +42,36 @@ func ParseBlock(b *common.Block, chaincode string) (Block, error) {
 
 // parseTransaction returns nil for what does not concern the chaincode.
 func parseTransaction(b []byte, chaincode string) (*Transaction, error) {
-	var envelope common.Envelope
-	var payload common.Payload
-	var header common.ChannelHeader
-	if err := errors.Join(proto.Unmarshal(b, &envelope), proto.Unmarshal(envelope.GetPayload(), &payload),
-		proto.Unmarshal(payload.GetHeader().GetChannelHeader(), &header)); err != nil {
+	var envelope protos.Envelope
+	var payload protos.Payload
+	var header protos.ChannelHeader
+	if err := errors.Join(protos.Unmarshal(b, &envelope), protos.Unmarshal(envelope.GetPayload(), &payload),
+		protos.Unmarshal(payload.GetHeader().GetChannelHeader(), &header)); err != nil {
 		return nil, err
 	}
-	if common.HeaderType(header.GetType()) != common.HeaderType_ENDORSER_TRANSACTION {
+	if header.GetType() != int32(protos.EndorserTransaction) {
 		return nil, nil
 	}
-	var transaction peer.Transaction
-	if err := proto.Unmarshal(payload.GetData(), &transaction); err != nil {
+	var transaction protos.Transaction
+	if err := protos.Unmarshal(payload.GetData(), &transaction); err != nil {
 		return nil, err
 	}
 	if len(transaction.GetActions()) != 1 { // a peer marks no other valid
 		return nil, fmt.Errorf("%d actions", len(transaction.GetActions()))
 	}
-	var action peer.ChaincodeActionPayload
-	var response peer.ProposalResponsePayload
-	var simulated peer.ChaincodeAction
-	var proposal peer.ChaincodeProposalPayload
-	var invocation peer.ChaincodeInvocationSpec
-	var results rwset.TxReadWriteSet
+	var action protos.ChaincodeActionPayload
+	var response protos.ProposalResponsePayload
+	var simulated protos.ChaincodeAction
+	var proposal protos.ChaincodeProposalPayload
+	var invocation protos.ChaincodeInvocationSpec
+	var results protos.TxReadWriteSet
 	if err := errors.Join(
-		proto.Unmarshal(transaction.GetActions()[0].GetPayload(), &action),
-		proto.Unmarshal(action.GetAction().GetProposalResponsePayload(), &response),
-		proto.Unmarshal(response.GetExtension(), &simulated),
-		proto.Unmarshal(action.GetChaincodeProposalPayload(), &proposal),
-		proto.Unmarshal(proposal.GetInput(), &invocation),
-		proto.Unmarshal(simulated.GetResults(), &results),
+		protos.Unmarshal(transaction.GetActions()[0].GetPayload(), &action),
+		protos.Unmarshal(action.GetAction().GetProposalResponsePayload(), &response),
+		protos.Unmarshal(response.GetExtension(), &simulated),
+		protos.Unmarshal(action.GetChaincodeProposalPayload(), &proposal),
+		protos.Unmarshal(proposal.GetInput(), &invocation),
+		protos.Unmarshal(simulated.GetResults(), &results),
 	); err != nil {
 		return nil, err
 	}
@@ -84,8 +80,8 @@ func parseTransaction(b []byte, chaincode string) (*Transaction, error) {
 		if ns.GetNamespace() != chaincode {
 			continue
 		}
-		var set kvrwset.KVRWSet
-		if err := proto.Unmarshal(ns.GetRwset(), &set); err != nil {
+		var set protos.KVRWSet
+		if err := protos.Unmarshal(ns.GetRwset(), &set); err != nil {
 			return nil, err
 		}
 		for _, w := range set.GetWrites() {

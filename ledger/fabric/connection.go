@@ -1,18 +1,15 @@
+//go:build !fabricsdk
+
 package fabric
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
-	"time"
 
-	"github.com/elicence/elicence/ledger/fabric/transaction"
 	"github.com/hyperledger/fabric-gateway/pkg/client"
 	"github.com/hyperledger/fabric-gateway/pkg/hash"
-	"github.com/hyperledger/fabric-gateway/pkg/identity"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/gateway"
 	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
@@ -20,33 +17,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-)
-
-// Endpoint is where an organisation's own peer is and who speaks to it. All files are PEM.
-type Endpoint struct {
-	Address    string // of the peer's gateway service, host:port
-	ServerName string // in the peer's TLS certificate, if it is not the address's host
-	ServerCA   string // file: who certifies the peer's TLS
-	Member     string // MSP id of the organisation
-	Cert, Key  string // files: transport identity of the client, ECDSA
-	Channel    string
-	Chaincode  string
-	// Members are the MSP ids that are asked for their chaincode's version when peers disagree.
-	Members []string
-}
-
-// maxMessage bounds one message from a peer: a block of the greatest size, and room.
-const maxMessage = 100 << 20
-
-// deadlines of single calls; a caller's own context may end sooner.
-const (
-	endorseTimeout = 30 * time.Second
-	sendTimeout    = 15 * time.Second
-	askTimeout     = 15 * time.Second
 )
 
 // Connection is a Chain over Fabric's gateway service, which peers have since 2.4. It reconnects by itself.
@@ -60,26 +32,13 @@ type Connection struct {
 
 // Connect reads the files and makes a Connection. It does not wait for the peer: that it is away shows in the first call.
 func Connect(at Endpoint) (*Connection, error) {
-	roots, err := os.ReadFile(at.ServerCA)
-	if err != nil {
-		return nil, fmt.Errorf("fabric: CA of the peer: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(roots) {
-		return nil, fmt.Errorf("fabric: no certificate in %s", at.ServerCA)
-	}
 	id, sign, err := identityOf(at)
 	if err != nil {
 		return nil, err
 	}
-	wire, err := grpc.NewClient(at.Address,
-		grpc.WithTransportCredentials(credentials.NewClientTLSFromCert(pool, at.ServerName)),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
-		// A peer that vanished without a word is noticed; its own limit is one ping a minute.
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 70 * time.Second, Timeout: 20 * time.Second}),
-	)
+	wire, err := dial(at.own())
 	if err != nil {
-		return nil, fmt.Errorf("fabric: %w", err)
+		return nil, err
 	}
 	g, err := client.Connect(id, client.WithSign(sign), client.WithHash(hash.SHA256), client.WithClientConnection(wire))
 	if err != nil {
@@ -88,34 +47,6 @@ func Connect(at Endpoint) (*Connection, error) {
 	c := &Connection{at: at, wire: wire, gateway: g, network: g.GetNetwork(at.Channel)}
 	c.contract = c.network.GetContract(at.Chaincode)
 	return c, nil
-}
-
-func identityOf(at Endpoint) (identity.Identity, identity.Sign, error) {
-	cert, err := os.ReadFile(at.Cert)
-	if err != nil {
-		return nil, nil, fmt.Errorf("fabric: identity: %w", err)
-	}
-	certificate, err := identity.CertificateFromPEM(cert)
-	if err != nil {
-		return nil, nil, fmt.Errorf("fabric: identity: %s: %w", at.Cert, err)
-	}
-	id, err := identity.NewX509Identity(at.Member, certificate)
-	if err != nil {
-		return nil, nil, fmt.Errorf("fabric: identity: %w", err)
-	}
-	b, err := os.ReadFile(at.Key)
-	if err != nil {
-		return nil, nil, fmt.Errorf("fabric: identity: %w", err)
-	}
-	key, err := identity.PrivateKeyFromPEM(b)
-	if err != nil {
-		return nil, nil, fmt.Errorf("fabric: identity: %s holds no private key", at.Key)
-	}
-	sign, err := identity.NewPrivateKeySign(key)
-	if err != nil {
-		return nil, nil, fmt.Errorf("fabric: identity: %w", err)
-	}
-	return id, sign, nil
 }
 
 // Close ends the connection.
@@ -153,9 +84,6 @@ func (c *Connection) endorse(ctx context.Context, contract *client.Contract, fun
 	return Prepared{ID: t.TransactionID(), Answer: t.Result(), handle: t}, nil
 }
 
-// errDiffer says that peers returned different results.
-var errDiffer = errors.New("the peers' results differ")
-
 // refused names what a gateway reports, with what each peer said.
 func (c *Connection) refused(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
@@ -177,20 +105,6 @@ func (c *Connection) refused(ctx context.Context, err error) error {
 	default:
 		return errors.New(text)
 	}
-}
-
-// versions asks each member's chaincode what it is.
-func (c *Connection) versions(ctx context.Context) map[string]string {
-	versions := map[string]string{}
-	for _, m := range c.at.Members {
-		v, err := c.Evaluate(ctx, m, transaction.ReadVersion)
-		if err != nil {
-			versions[m] = "? (no answer)"
-			continue
-		}
-		versions[m] = string(v)
-	}
-	return versions
 }
 
 // Send is Chain.
@@ -233,14 +147,11 @@ func (c *Connection) Await(ctx context.Context, p Prepared) (Commitment, error) 
 	return Commitment{Block: s.BlockNumber, Code: Code(s.Code)}, nil
 }
 
-// systemQuery is Fabric's own chaincode that reads the chain.
-const systemQuery = "qscc"
-
 // Find is Chain.
 func (c *Connection) Find(ctx context.Context, id string) (Code, bool, error) {
-	b, err := c.evaluate(ctx, c.network.GetContract(systemQuery), "GetTransactionByID", [][]byte{[]byte(c.at.Channel), []byte(id)}, c.at.Member)
+	b, err := c.evaluate(ctx, c.network.GetContract(systemQuery), queryTransaction, [][]byte{[]byte(c.at.Channel), []byte(id)}, c.at.Member)
 	if err != nil {
-		if strings.Contains(err.Error(), "no such transaction ID") {
+		if isUnknownTransaction(err) {
 			return 0, false, nil
 		}
 		return 0, false, err
@@ -276,7 +187,7 @@ func (c *Connection) evaluate(ctx context.Context, contract *client.Contract, fu
 
 // Height is Chain.
 func (c *Connection) Height(ctx context.Context) (uint64, error) {
-	b, err := c.evaluate(ctx, c.network.GetContract(systemQuery), "GetChainInfo", [][]byte{[]byte(c.at.Channel)}, c.at.Member)
+	b, err := c.evaluate(ctx, c.network.GetContract(systemQuery), queryChain, [][]byte{[]byte(c.at.Channel)}, c.at.Member)
 	if err != nil {
 		return 0, err
 	}

@@ -5,8 +5,7 @@ import (
 	"testing"
 
 	"github.com/elicence/elicence/ledger/fabric"
-	"github.com/hyperledger/fabric-protos-go-apiv2/common"
-	"google.golang.org/protobuf/proto"
+	"github.com/elicence/elicence/ledger/fabric/protos"
 )
 
 // FuzzBlock: whatever a peer sends, it is read or refused, and what is read is whole.
@@ -16,8 +15,8 @@ func FuzzBlock(f *testing.F) {
 		f.Fatal("no seeds", err)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var block common.Block
-		if proto.Unmarshal(b, &block) != nil {
+		var block protos.Block
+		if protos.Unmarshal(b, &block) != nil {
 			return
 		}
 		parsed, err := fabric.ParseBlock(&block, "licence")

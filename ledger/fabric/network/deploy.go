@@ -9,12 +9,8 @@ import (
 	"time"
 
 	"github.com/elicence/elicence/ledger/fabric"
+	"github.com/elicence/elicence/ledger/fabric/protos"
 	"github.com/elicence/elicence/ledger/fabric/transaction"
-	"github.com/hyperledger/fabric-protos-go-apiv2/common"
-	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
-	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
-	"github.com/hyperledger/fabric-protos-go-apiv2/peer/lifecycle"
-	"google.golang.org/protobuf/proto"
 )
 
 // patience is how long a step of a deployment is tried again: right after the start there is no leader among the orderers
@@ -72,10 +68,10 @@ func (n *Network) define(ctx context.Context, connections map[string]*fabric.Con
 		n.mu.Lock()
 		id := n.layout.Packages[o.Name]
 		n.mu.Unlock()
-		args, err := proto.Marshal(&lifecycle.ApproveChaincodeDefinitionForMyOrgArgs{
+		args, err := protos.Marshal(&protos.ApproveChaincodeDefinitionArgs{
 			Sequence: 1, Name: name, Version: "1", ValidationParameter: policy,
-			Source: &lifecycle.ChaincodeSource{Type: &lifecycle.ChaincodeSource_LocalPackage{
-				LocalPackage: &lifecycle.ChaincodeSource_Local{PackageId: id},
+			Source: &protos.ChaincodeSource{Type: &protos.ChaincodeSourceLocalPackage{
+				LocalPackage: &protos.ChaincodeSourceLocal{PackageId: id},
 			}},
 		})
 		if err != nil {
@@ -86,7 +82,7 @@ func (n *Network) define(ctx context.Context, connections map[string]*fabric.Con
 	if err != nil {
 		return fmt.Errorf("network: approve %s: %w", name, err)
 	}
-	args, err := proto.Marshal(&lifecycle.CommitChaincodeDefinitionArgs{Sequence: 1, Name: name, Version: "1", ValidationParameter: policy})
+	args, err := protos.Marshal(&protos.CommitChaincodeDefinitionArgs{Sequence: 1, Name: name, Version: "1", ValidationParameter: policy})
 	if err != nil {
 		return err
 	}
@@ -98,18 +94,18 @@ func (n *Network) define(ctx context.Context, connections map[string]*fabric.Con
 
 // endorsement is the chaincode's policy: a peer of each member.
 func endorsement() ([]byte, error) {
-	envelope := &common.SignaturePolicyEnvelope{}
-	var rules []*common.SignaturePolicy
+	envelope := &protos.SignaturePolicyEnvelope{}
+	var rules []*protos.SignaturePolicy
 	for i, o := range Organisations() {
-		role, err := proto.Marshal(&msp.MSPRole{MspIdentifier: o.MSP, Role: msp.MSPRole_PEER})
+		role, err := protos.Marshal(&protos.MSPRole{MspIdentifier: o.MSP, Role: protos.RolePeer})
 		if err != nil {
 			return nil, err
 		}
-		envelope.Identities = append(envelope.Identities, &msp.MSPPrincipal{PrincipalClassification: msp.MSPPrincipal_ROLE, Principal: role})
-		rules = append(rules, &common.SignaturePolicy{Type: &common.SignaturePolicy_SignedBy{SignedBy: int32(i)}})
+		envelope.Identities = append(envelope.Identities, &protos.MSPPrincipal{PrincipalClassification: protos.PrincipalRole, Principal: role})
+		rules = append(rules, &protos.SignaturePolicy{Type: &protos.SignaturePolicySignedBy{SignedBy: int32(i)}})
 	}
-	envelope.Rule = &common.SignaturePolicy{Type: &common.SignaturePolicy_NOutOf_{NOutOf: &common.SignaturePolicy_NOutOf{N: int32(len(rules)), Rules: rules}}}
-	return proto.Marshal(&peer.ApplicationPolicy{Type: &peer.ApplicationPolicy_SignaturePolicy{SignaturePolicy: envelope}})
+	envelope.Rule = &protos.SignaturePolicy{Type: &protos.SignaturePolicyNOutOfRule{NOutOf: &protos.SignaturePolicyNOutOf{N: int32(len(rules)), Rules: rules}}}
+	return protos.Marshal(&protos.ApplicationPolicy{Type: &protos.ApplicationPolicySignature{SignaturePolicy: envelope}})
 }
 
 // found has the admins of all members propose the first registry, one after the other.
