@@ -59,12 +59,7 @@ var started atomic.Pointer[network.Network]
 
 var folder string
 
-func TestMain(m *testing.M) {
-	if os.Getenv(anotherContract) != "" {
-		serveAnotherContract(os.Args[1:])
-	}
-	os.Exit(run(m))
-}
+func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) (code int) {
 	var err error

@@ -4,54 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/elicence/elicence/ledger/contract"
 	"github.com/elicence/elicence/ledger/fabric"
-	"github.com/elicence/elicence/ledger/fabric/chaincode"
-	"github.com/elicence/elicence/ledger/fabric/transaction"
+	"github.com/elicence/elicence/ledger/fabric/network"
 	"github.com/elicence/elicence/ledger/ledgertest"
-	"github.com/hyperledger/fabric-chaincode-go/v2/shim"
-	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 )
-
-// anotherContract makes the test program a chaincode process that judges otherwise.
-const anotherContract = "ELICENCE_TEST_ANOTHER_CONTRACT"
-
-// lenient accepts what the contract refuses.
-type lenient struct{ *chaincode.Chaincode }
-
-func (l lenient) Invoke(stub shim.ChaincodeStubInterface) *peer.Response {
-	r := l.Chaincode.Invoke(stub)
-	if args := stub.GetArgs(); string(args[0]) == transaction.Submit && r.GetStatus() == shim.OK {
-		if b, err := make(transaction.Answer, len(args)-1).Encode(); err == nil {
-			r.Payload = b
-		}
-	}
-	return r
-}
-
-func serveAnotherContract(args []string) {
-	server := shim.ChaincodeServer{CC: lenient{chaincode.New("another")}, TLSProps: shim.TLSProperties{Disabled: true}}
-	for i, a := range args {
-		switch a {
-		case "--id":
-			server.CCID = args[i+1]
-		case "--listen":
-			server.Address = args[i+1]
-		}
-	}
-	fmt.Fprintln(os.Stderr, server.Start())
-	os.Exit(1)
-}
 
 // TestAnotherContractOnOnePeerIsNamed: one organisation's chaincode accepts what the contract refuses. Nothing comes of it, and
 // the error says who runs what.
 func TestAnotherContractOnOnePeerIsNamed(t *testing.T) {
 	l, name := newLedger(t)
+	lenient, err := network.BuildLenient(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
 	w, store := ledgertest.NewWorld(t, "version"), ledgertest.NewMemory()
 	s := l.open(t, w, name, store, ledgertest.NewMemoryTiles())
 	accepted(t, s, w.Founding()...)
@@ -59,7 +29,7 @@ func TestAnotherContractOnOnePeerIsNamed(t *testing.T) {
 	if err := l.Kill(process); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.StartAs(process, os.Args[0], anotherContract+"=1"); err != nil {
+	if err := l.StartAs(process, lenient); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
