@@ -319,13 +319,20 @@ func (n *Network) install(ctx context.Context) error {
 func (n *Network) Endpoint(o Organisation, identity, chaincode string) fabric.Endpoint {
 	msp := n.at("crypto", o.Name, identity, "msp")
 	var members []string
+	var peers, orderers []fabric.Node
 	for _, m := range Organisations() {
 		members = append(members, m.MSP)
+		if m != o {
+			peers = append(peers, fabric.Node{Member: m.MSP, Address: address(n.port("peer." + m.Name).Listen), ServerCA: n.at("crypto", m.Name, "tlsca.pem")})
+		}
+	}
+	for _, name := range n.orderers() {
+		orderers = append(orderers, fabric.Node{Address: address(n.port(name).Listen), ServerCA: n.at("crypto", "ordering", "tlsca.pem")})
 	}
 	return fabric.Endpoint{
 		Address: address(n.port("peer." + o.Name).Listen), ServerCA: n.at("crypto", o.Name, "tlsca.pem"), Member: o.MSP,
 		Cert: filepath.Join(msp, "signcerts", "cert.pem"), Key: filepath.Join(msp, "keystore", "key_sk"),
-		Channel: Channel, Chaincode: chaincode, Members: members,
+		Channel: Channel, Chaincode: chaincode, Members: members, Peers: peers, Orderers: orderers,
 	}
 }
 

@@ -1,0 +1,76 @@
+//go:build fabricsdk
+
+package protos
+
+import (
+	"github.com/hyperledger/fabric-protos-go/common"
+	"github.com/hyperledger/fabric-protos-go/ledger/rwset"
+	"github.com/hyperledger/fabric-protos-go/ledger/rwset/kvrwset"
+	"github.com/hyperledger/fabric-protos-go/msp"
+	"github.com/hyperledger/fabric-protos-go/peer"
+	"github.com/hyperledger/fabric-protos-go/peer/lifecycle"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/protoadapt"
+)
+
+// Message is any message of Fabric.
+type Message = protoadapt.MessageV1
+
+// Unmarshal reads a message.
+func Unmarshal(b []byte, m Message) error { return proto.Unmarshal(b, protoadapt.MessageV2Of(m)) }
+
+// Marshal writes a message.
+func Marshal(m Message) ([]byte, error) { return proto.Marshal(protoadapt.MessageV2Of(m)) }
+
+// Blocks and what is around a transaction.
+type (
+	Block          = common.Block
+	BlockchainInfo = common.BlockchainInfo
+	ChannelHeader  = common.ChannelHeader
+	Envelope       = common.Envelope
+	Payload        = common.Payload
+)
+
+// What a block's metadata and a channel header say.
+const (
+	EndorserTransaction = common.HeaderType_ENDORSER_TRANSACTION
+	TransactionsFilter  = common.BlockMetadataIndex_TRANSACTIONS_FILTER
+)
+
+// A transaction and the parts of it.
+type (
+	ChaincodeAction          = peer.ChaincodeAction
+	ChaincodeActionPayload   = peer.ChaincodeActionPayload
+	ChaincodeInvocationSpec  = peer.ChaincodeInvocationSpec
+	ChaincodeProposalPayload = peer.ChaincodeProposalPayload
+	KVRWSet                  = kvrwset.KVRWSet
+	ProcessedTransaction     = peer.ProcessedTransaction
+	ProposalResponsePayload  = peer.ProposalResponsePayload
+	SerializedIdentity       = msp.SerializedIdentity
+	Transaction              = peer.Transaction
+	TxReadWriteSet           = rwset.TxReadWriteSet
+)
+
+// Policies and the definition of a chaincode.
+type (
+	ApplicationPolicy              = peer.ApplicationPolicy
+	ApplicationPolicySignature     = peer.ApplicationPolicy_SignaturePolicy
+	ApproveChaincodeDefinitionArgs = lifecycle.ApproveChaincodeDefinitionForMyOrgArgs
+	ChaincodeSource                = lifecycle.ChaincodeSource
+	ChaincodeSourceLocal           = lifecycle.ChaincodeSource_Local
+	ChaincodeSourceLocalPackage    = lifecycle.ChaincodeSource_LocalPackage
+	CommitChaincodeDefinitionArgs  = lifecycle.CommitChaincodeDefinitionArgs
+	MSPPrincipal                   = msp.MSPPrincipal
+	MSPRole                        = msp.MSPRole
+	SignaturePolicy                = common.SignaturePolicy
+	SignaturePolicyEnvelope        = common.SignaturePolicyEnvelope
+	SignaturePolicyNOutOf          = common.SignaturePolicy_NOutOf
+	SignaturePolicyNOutOfRule      = common.SignaturePolicy_NOutOf_
+	SignaturePolicySignedBy        = common.SignaturePolicy_SignedBy
+)
+
+// Whom a policy names.
+const (
+	PrincipalRole = msp.MSPPrincipal_ROLE
+	RolePeer      = msp.MSPRole_PEER
+)
