@@ -78,22 +78,20 @@ func (c *Connection) connect(id identity.Identity, sign identity.Sign) error {
 			sdkcontext.WithSigningManager(signer(sign)), sdkcontext.WithInfraProvider(infrastructure{links: c.links})),
 		SigningIdentity: sender{id},
 	}
-	if c.own, err = c.links.add(c.at.own()); err != nil {
-		return err
-	}
 	for _, n := range append([]Node{c.at.own()}, c.at.Peers...) {
 		if c.peers[n.Member] != nil {
 			return fmt.Errorf("fabric: two peers of %s are named", n.Member)
 		}
-		if _, err := c.links.add(n); err != nil {
+		if err := c.links.add(n); err != nil {
 			return err
 		}
 		if c.peers[n.Member], err = sdkpeer.New(config, sdkpeer.WithURL(n.Address), sdkpeer.WithMSPID(n.Member)); err != nil {
 			return fmt.Errorf("fabric: peer of %s: %w", n.Member, err)
 		}
 	}
+	c.own = c.links[c.at.Address]
 	for _, n := range c.at.Orderers {
-		if _, err := c.links.add(n); err != nil {
+		if err := c.links.add(n); err != nil {
 			return err
 		}
 		o, err := sdkorderer.New(config, sdkorderer.WithURL(n.Address))
@@ -383,15 +381,16 @@ func (s settings) Lookup(key string) (any, bool) {
 // one that was lost; these open again with the next call.
 type links map[string]*grpc.ClientConn
 
-func (l links) add(n Node) (*grpc.ClientConn, error) {
-	if l[n.Address] == nil {
-		wire, err := dial(n)
-		if err != nil {
-			return nil, err
-		}
-		l[n.Address] = wire
+func (l links) add(n Node) error {
+	if l[n.Address] != nil {
+		return fmt.Errorf("fabric: two nodes are said to be at %s", n.Address)
 	}
-	return l[n.Address], nil
+	wire, err := dial(n)
+	if err != nil {
+		return err
+	}
+	l[n.Address] = wire
+	return nil
 }
 
 func (l links) close() error {

@@ -156,6 +156,51 @@ func TestClientEndsBetweenSubmitAndCommit(t *testing.T) {
 	everywhere(t, l, w, name, head.Body)
 }
 
+// TestTheSameTransactionTwice: what Submit does when it does not know what became of a transaction is harmless.
+func TestTheSameTransactionTwice(t *testing.T) {
+	l, name := newLedger(t)
+	w, store := ledgertest.NewWorld(t, "twice"), ledgertest.NewMemory()
+	s := l.open(t, w, name, store, ledgertest.NewMemoryTiles())
+	accepted(t, s, w.Founding()...)
+	event := w.Issue(w.Hospital).Last()
+	commission := l.connect(t, name)[contract.Commission]
+	var p fabric.Prepared
+	until(t, "endorse", func() (err error) {
+		p, err = commission.Endorse(t.Context(), transaction.Submit, event)
+		return err
+	})
+	if _, found, err := commission.Find(t.Context(), p.ID); found || err != nil {
+		t.Fatalf("found before it was sent: %t, %v", found, err)
+	}
+	height, err := commission.Height(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := commission.Send(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done, err := commission.Await(t.Context(), p)
+	if err != nil || done.Code != fabric.Valid || done.Block != height {
+		t.Fatalf("%+v at height %d, %v", done, height, err)
+	}
+	if got := accepted(t, s, event); got[0] != 7 {
+		t.Fatalf("index %d", got[0])
+	}
+	if again, err := commission.Await(t.Context(), p); err != nil || again != done {
+		t.Fatalf("%+v, then %+v, %v", done, again, err)
+	}
+	if code, found, err := commission.Find(t.Context(), p.ID); !found || code != fabric.Valid || err != nil {
+		t.Fatalf("%v, %t, %v", code, found, err)
+	}
+	head, err := store.Head(t.Context())
+	if err != nil || head.Size != 8 {
+		t.Fatalf("%d entries, %v", head.Size, err)
+	}
+	everywhere(t, l, w, name, head.Body)
+}
+
 // TestProcessesAreKilledAndComeBack kills each kind of process in turn. What is submitted meanwhile fails without a trace of
 // half a batch; the same events stand once when the process is back.
 func TestProcessesAreKilledAndComeBack(t *testing.T) {
@@ -225,7 +270,7 @@ func TestConnectNamesWhatIsWrong(t *testing.T) {
 	}{
 		{"nobody listens", func(e *fabric.Endpoint) { e.Address = "127.0.0.1:1" }},
 		{"another CA", func(e *fabric.Endpoint) { e.ServerCA = other.ServerCA }},
-		{"another member", func(e *fabric.Endpoint) { e.Member = other.Member }},
+		{"another member", func(e *fabric.Endpoint) { e.Member, e.Peers = other.Member, good.Peers[1:] }},
 		{"no such ledger", func(e *fabric.Endpoint) { e.Chaincode = "nothing" }},
 	} {
 		e := good
