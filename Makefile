@@ -50,6 +50,7 @@ $(LINT):
 lint: $(LINT)
 	test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt these:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(LINT) run ./...
+	$(LINT) run --build-tags fabricsdk ./ledger/fabric/...
 
 bench: build
 	$(BIN)/elicence bench issue -n 2000

@@ -24,6 +24,11 @@ run() {
 go vet ./... || status=1
 run test.log go test -v -timeout 20m ./...
 
+echo "connector for older Fabric networks:"
+# The other of the two that exclude each other in a binary, and all that is built with either.
+go vet -tags fabricsdk ./... || status=1
+run sdk.log go test -tags fabricsdk -v -timeout 20m ./ledger/fabric
+
 echo "race detector:"
 export CGO_ENABLED=1
 whole=$(awk '!/^#/ && NF == 1 { print $1 }' scripts/race-packages.txt)

@@ -17,10 +17,10 @@ var ErrBlock = errors.New("fabric: malformed block")
 func ParseBlock(b *protos.Block, chaincode string) (Block, error) {
 	out := Block{Number: b.GetHeader().GetNumber()}
 	metadata := b.GetMetadata().GetMetadata()
-	if len(metadata) <= int(protos.TransactionsFilter) {
+	if len(metadata) <= int(protos.BlockMetadataIndex_TRANSACTIONS_FILTER) {
 		return out, fmt.Errorf("%w: block %d has no validation flags", ErrBlock, out.Number)
 	}
-	flags := metadata[protos.TransactionsFilter]
+	flags := metadata[protos.BlockMetadataIndex_TRANSACTIONS_FILTER]
 	if len(flags) != len(b.GetData().GetData()) {
 		return out, fmt.Errorf("%w: block %d has %d flags for %d transactions", ErrBlock, out.Number, len(flags), len(b.GetData().GetData()))
 	}
@@ -49,7 +49,7 @@ func parseTransaction(b []byte, chaincode string) (*Transaction, error) {
 		protos.Unmarshal(payload.GetHeader().GetChannelHeader(), &header)); err != nil {
 		return nil, err
 	}
-	if header.GetType() != int32(protos.EndorserTransaction) {
+	if header.GetType() != int32(protos.HeaderType_ENDORSER_TRANSACTION) {
 		return nil, nil
 	}
 	var transaction protos.Transaction

@@ -8,17 +8,14 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/elicence/elicence/ledger/fabric/protos"
 	"github.com/hyperledger/fabric-gateway/pkg/client"
 	"github.com/hyperledger/fabric-gateway/pkg/hash"
-	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/gateway"
-	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
-	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 )
 
 // Connection is a Chain over Fabric's gateway service, which peers have since 2.4. It reconnects by itself.
@@ -124,15 +121,15 @@ func (c *Connection) Send(ctx context.Context, p Prepared) error {
 // Await is Chain.
 func (c *Connection) Await(ctx context.Context, p Prepared) (Commitment, error) {
 	id := c.gateway.Identity()
-	creator, err := proto.Marshal(&msp.SerializedIdentity{Mspid: id.MspID(), IdBytes: id.Credentials()})
+	creator, err := protos.Marshal(&protos.SerializedIdentity{Mspid: id.MspID(), IdBytes: id.Credentials()})
 	if err != nil {
 		return Commitment{}, err
 	}
-	request, err := proto.Marshal(&gateway.CommitStatusRequest{ChannelId: c.at.Channel, TransactionId: p.ID, Identity: creator})
+	request, err := protos.Marshal(&gateway.CommitStatusRequest{ChannelId: c.at.Channel, TransactionId: p.ID, Identity: creator})
 	if err != nil {
 		return Commitment{}, err
 	}
-	unsigned, err := proto.Marshal(&gateway.SignedCommitStatusRequest{Request: request})
+	unsigned, err := protos.Marshal(&gateway.SignedCommitStatusRequest{Request: request})
 	if err != nil {
 		return Commitment{}, err
 	}
@@ -156,8 +153,8 @@ func (c *Connection) Find(ctx context.Context, id string) (Code, bool, error) {
 		}
 		return 0, false, err
 	}
-	var t peer.ProcessedTransaction
-	if err := proto.Unmarshal(b, &t); err != nil {
+	var t protos.ProcessedTransaction
+	if err := protos.Unmarshal(b, &t); err != nil {
 		return 0, false, err
 	}
 	return Code(t.GetValidationCode()), true, nil
@@ -191,15 +188,15 @@ func (c *Connection) Height(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	var info common.BlockchainInfo
-	if err := proto.Unmarshal(b, &info); err != nil {
+	var info protos.BlockchainInfo
+	if err := protos.Unmarshal(b, &info); err != nil {
 		return 0, err
 	}
 	return info.GetHeight(), nil
 }
 
-// Blocks is Chain.
-func (c *Connection) Blocks(ctx context.Context, from uint64, do func(Block) error) error {
+// stream calls do for each block from a number on.
+func (c *Connection) stream(ctx context.Context, from uint64, do func(*protos.Block) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	blocks, err := c.network.BlockEvents(ctx, client.WithStartBlock(from))
 	if err != nil {
@@ -212,11 +209,7 @@ func (c *Connection) Blocks(ctx context.Context, from uint64, do func(Block) err
 		}
 	}()
 	for b := range blocks {
-		parsed, err := ParseBlock(b, c.at.Chaincode)
-		if err != nil {
-			return err
-		}
-		if err := do(parsed); err != nil {
+		if err := do(b); err != nil {
 			return err
 		}
 	}

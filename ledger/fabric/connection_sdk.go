@@ -338,8 +338,8 @@ func (c *Connection) Height(ctx context.Context) (uint64, error) {
 	return info.GetHeight(), nil
 }
 
-// Blocks is Chain.
-func (c *Connection) Blocks(ctx context.Context, from uint64, do func(Block) error) error {
+// stream calls do for each block from a number on.
+func (c *Connection) stream(ctx context.Context, from uint64, do func(*protos.Block) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := peer.NewDeliverClient(c.own).Deliver(ctx)
@@ -358,11 +358,7 @@ func (c *Connection) Blocks(ctx context.Context, from uint64, do func(Block) err
 		if b == nil {
 			return c.ended(ctx, errors.New(r.GetStatus().String()))
 		}
-		parsed, err := ParseBlock(b, c.at.Chaincode)
-		if err != nil {
-			return err
-		}
-		if err := do(parsed); err != nil {
+		if err := do(b); err != nil {
 			return err
 		}
 	}

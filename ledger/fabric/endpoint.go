@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/elicence/elicence/ledger/fabric/protos"
 	"github.com/elicence/elicence/ledger/fabric/transaction"
 	"github.com/hyperledger/fabric-gateway/pkg/identity"
 	"google.golang.org/grpc"
@@ -124,6 +125,17 @@ func (c *Connection) versions(ctx context.Context) map[string]string {
 		versions[m] = string(v)
 	}
 	return versions
+}
+
+// Blocks is Chain.
+func (c *Connection) Blocks(ctx context.Context, from uint64, do func(Block) error) error {
+	return c.stream(ctx, from, func(b *protos.Block) error {
+		parsed, err := ParseBlock(b, c.at.Chaincode)
+		if err != nil {
+			return err
+		}
+		return do(parsed)
+	})
 }
 
 // Fabric's own chaincode that reads the chain, and its functions.

@@ -68,10 +68,10 @@ func (n *Network) define(ctx context.Context, connections map[string]*fabric.Con
 		n.mu.Lock()
 		id := n.layout.Packages[o.Name]
 		n.mu.Unlock()
-		args, err := protos.Marshal(&protos.ApproveChaincodeDefinitionArgs{
+		args, err := protos.Marshal(&protos.ApproveChaincodeDefinitionForMyOrgArgs{
 			Sequence: 1, Name: name, Version: "1", ValidationParameter: policy,
-			Source: &protos.ChaincodeSource{Type: &protos.ChaincodeSourceLocalPackage{
-				LocalPackage: &protos.ChaincodeSourceLocal{PackageId: id},
+			Source: &protos.ChaincodeSource{Type: &protos.ChaincodeSource_LocalPackage{
+				LocalPackage: &protos.ChaincodeSource_Local{PackageId: id},
 			}},
 		})
 		if err != nil {
@@ -97,15 +97,15 @@ func endorsement() ([]byte, error) {
 	envelope := &protos.SignaturePolicyEnvelope{}
 	var rules []*protos.SignaturePolicy
 	for i, o := range Organisations() {
-		role, err := protos.Marshal(&protos.MSPRole{MspIdentifier: o.MSP, Role: protos.RolePeer})
+		role, err := protos.Marshal(&protos.MSPRole{MspIdentifier: o.MSP, Role: protos.MSPRole_PEER})
 		if err != nil {
 			return nil, err
 		}
-		envelope.Identities = append(envelope.Identities, &protos.MSPPrincipal{PrincipalClassification: protos.PrincipalRole, Principal: role})
-		rules = append(rules, &protos.SignaturePolicy{Type: &protos.SignaturePolicySignedBy{SignedBy: int32(i)}})
+		envelope.Identities = append(envelope.Identities, &protos.MSPPrincipal{PrincipalClassification: protos.MSPPrincipal_ROLE, Principal: role})
+		rules = append(rules, &protos.SignaturePolicy{Type: &protos.SignaturePolicy_SignedBy{SignedBy: int32(i)}})
 	}
-	envelope.Rule = &protos.SignaturePolicy{Type: &protos.SignaturePolicyNOutOfRule{NOutOf: &protos.SignaturePolicyNOutOf{N: int32(len(rules)), Rules: rules}}}
-	return protos.Marshal(&protos.ApplicationPolicy{Type: &protos.ApplicationPolicySignature{SignaturePolicy: envelope}})
+	envelope.Rule = &protos.SignaturePolicy{Type: &protos.SignaturePolicy_NOutOf_{NOutOf: &protos.SignaturePolicy_NOutOf{N: int32(len(rules)), Rules: rules}}}
+	return protos.Marshal(&protos.ApplicationPolicy{Type: &protos.ApplicationPolicy_SignaturePolicy{SignaturePolicy: envelope}})
 }
 
 // found has the admins of all members propose the first registry, one after the other.

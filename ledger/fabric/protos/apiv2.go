@@ -18,8 +18,8 @@ type Message = proto.Message
 // Unmarshal reads a message.
 func Unmarshal(b []byte, m Message) error { return proto.Unmarshal(b, m) }
 
-// Marshal writes a message.
-func Marshal(m Message) ([]byte, error) { return proto.Marshal(m) }
+// Marshal writes a message, fields in the order of their numbers.
+func Marshal(m Message) ([]byte, error) { return proto.MarshalOptions{Deterministic: true}.Marshal(m) }
 
 // Blocks and what is around a transaction.
 type (
@@ -32,8 +32,8 @@ type (
 
 // What a block's metadata and a channel header say.
 const (
-	EndorserTransaction = common.HeaderType_ENDORSER_TRANSACTION
-	TransactionsFilter  = common.BlockMetadataIndex_TRANSACTIONS_FILTER
+	HeaderType_ENDORSER_TRANSACTION        = common.HeaderType_ENDORSER_TRANSACTION
+	BlockMetadataIndex_TRANSACTIONS_FILTER = common.BlockMetadataIndex_TRANSACTIONS_FILTER
 )
 
 // A transaction and the parts of it.
@@ -52,24 +52,24 @@ type (
 
 // Policies and the definition of a chaincode.
 type (
-	ApplicationPolicy              = peer.ApplicationPolicy
-	ApplicationPolicySignature     = peer.ApplicationPolicy_SignaturePolicy
-	ApproveChaincodeDefinitionArgs = lifecycle.ApproveChaincodeDefinitionForMyOrgArgs
-	ChaincodeSource                = lifecycle.ChaincodeSource
-	ChaincodeSourceLocal           = lifecycle.ChaincodeSource_Local
-	ChaincodeSourceLocalPackage    = lifecycle.ChaincodeSource_LocalPackage
-	CommitChaincodeDefinitionArgs  = lifecycle.CommitChaincodeDefinitionArgs
-	MSPPrincipal                   = msp.MSPPrincipal
-	MSPRole                        = msp.MSPRole
-	SignaturePolicy                = common.SignaturePolicy
-	SignaturePolicyEnvelope        = common.SignaturePolicyEnvelope
-	SignaturePolicyNOutOf          = common.SignaturePolicy_NOutOf
-	SignaturePolicyNOutOfRule      = common.SignaturePolicy_NOutOf_
-	SignaturePolicySignedBy        = common.SignaturePolicy_SignedBy
+	ApplicationPolicy                      = peer.ApplicationPolicy
+	ApplicationPolicy_SignaturePolicy      = peer.ApplicationPolicy_SignaturePolicy
+	ApproveChaincodeDefinitionForMyOrgArgs = lifecycle.ApproveChaincodeDefinitionForMyOrgArgs
+	ChaincodeSource                        = lifecycle.ChaincodeSource
+	ChaincodeSource_Local                  = lifecycle.ChaincodeSource_Local
+	ChaincodeSource_LocalPackage           = lifecycle.ChaincodeSource_LocalPackage
+	CommitChaincodeDefinitionArgs          = lifecycle.CommitChaincodeDefinitionArgs
+	MSPPrincipal                           = msp.MSPPrincipal
+	MSPRole                                = msp.MSPRole
+	SignaturePolicy                        = common.SignaturePolicy
+	SignaturePolicyEnvelope                = common.SignaturePolicyEnvelope
+	SignaturePolicy_NOutOf                 = common.SignaturePolicy_NOutOf
+	SignaturePolicy_NOutOf_                = common.SignaturePolicy_NOutOf_
+	SignaturePolicy_SignedBy               = common.SignaturePolicy_SignedBy
 )
 
 // Whom a policy names.
 const (
-	PrincipalRole = msp.MSPPrincipal_ROLE
-	RolePeer      = msp.MSPRole_PEER
+	MSPPrincipal_ROLE = msp.MSPPrincipal_ROLE
+	MSPRole_PEER      = msp.MSPRole_PEER
 )
