@@ -3,7 +3,10 @@ package fabric_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -242,6 +245,74 @@ func TestProcessesAreKilledAndComeBack(t *testing.T) {
 		t.Fatalf("%d entries, %v", head.Size, err)
 	}
 	everywhere(t, l, w, name, head.Body)
+}
+
+// TestOwnPeerIsKilledWhileSubmitting: what is under way when the peer goes away is neither lost nor there twice.
+func TestOwnPeerIsKilledWhileSubmitting(t *testing.T) {
+	l, name := newLedger(t)
+	w, store := ledgertest.NewWorld(t, "submitting"), ledgertest.NewMemory()
+	s := l.open(t, w, name, store, ledgertest.NewMemoryTiles())
+	accepted(t, s, w.Founding()...)
+	var events [][]byte
+	for range 60 {
+		events = append(events, w.Issue(w.Hospital).Last())
+	}
+	const callers = 3
+	var done atomic.Int64
+	ended := make(chan error, callers)
+	for part := range slices.Chunk(events, len(events)/callers) {
+		go func() { ended <- submitAll(t.Context(), s, part, &done) }()
+	}
+	reached := func(n int64) {
+		t.Helper()
+		until(t, "progress", func() error {
+			if got := done.Load(); got < n {
+				return fmt.Errorf("%d of %d events stand", got, n)
+			}
+			return nil
+		})
+	}
+	reached(10)
+	if err := l.Kill("peer.commission"); err != nil {
+		t.Fatal(err)
+	}
+	at := done.Load()
+	if err := errors.Join(l.Start("peer.commission"), l.Listening(t.Context(), "peer.commission")); err != nil {
+		t.Fatal(err)
+	}
+	for range callers {
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if at > int64(len(events)-callers) {
+		t.Fatalf("%d of %d events stood when the peer was killed: nothing was under way", at, len(events))
+	}
+	head, err := store.Head(t.Context())
+	if err != nil || head.Size != uint64(7+len(events)) {
+		t.Fatalf("%d entries, %v", head.Size, err)
+	}
+	everywhere(t, l, w, name, head.Body)
+}
+
+// submitAll submits each event again until it stands, as the program's loop does.
+func submitAll(ctx context.Context, s *fabric.Sequencer, events [][]byte, done *atomic.Int64) error {
+	for _, e := range events {
+		for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+			outcomes, err := s.Submit(ctx, [][]byte{e})
+			if err == nil && outcomes[0].Refusal != nil {
+				return outcomes[0].Refusal
+			}
+			if err == nil {
+				done.Add(1)
+				break
+			}
+			if time.Since(begun) > 60*time.Second {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func TestConnectNamesWhatIsWrong(t *testing.T) {
