@@ -43,6 +43,7 @@ while read -r package tests; do
 		grep -qE "^=== RUN +([^ ]*/)?$name\$" reports/race-some.log || { echo "$package has no test $name" >&2 && status=1; }
 	done
 done <reports/race-some.txt
+run race-sdk.log go test -race -tags fabricsdk -v -timeout 20m -run '^TestSuite$/^(Concurrent|TwoProcesses)$' ./ledger/fabric
 
 echo "upgrade and the way back:"
 CGO_ENABLED=0 sh scripts/test-upgrade.sh >reports/upgrade.log 2>&1 || {
