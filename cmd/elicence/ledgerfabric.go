@@ -36,6 +36,18 @@ type fabricSettings struct {
 	Channel   string         `yaml:"channel,omitempty"`
 	Chaincode string         `yaml:"chaincode,omitempty"`
 	Members   []fabricMember `yaml:"members,omitempty"` // the first one's peer is followed
+	// Peers of members as whose client nothing is sent from here: they are asked what they run when peers disagree, and on a
+	// network older than 2.4 (build tag fabricsdk) they endorse. Orderers are of such a network alone.
+	Peers    []fabricNode `yaml:"peers,omitempty"`
+	Orderers []fabricNode `yaml:"orderers,omitempty"`
+}
+
+// fabricNode is a peer or an orderer of which this installation has no identity.
+type fabricNode struct {
+	MSP        string `yaml:"msp,omitempty"` // of a peer
+	Address    string `yaml:"address"`
+	ServerName string `yaml:"serverName,omitempty"`
+	ServerCA   string `yaml:"serverCA"`
 }
 
 // fabricMember is one member's peer, and this installation's identity as its client. Files are PEM; a path is relative to the
@@ -464,6 +476,13 @@ func networkFile(path string) (fabricSettings, error) {
 			}
 		}
 	}
+	for _, nodes := range [][]fabricNode{s.Peers, s.Orderers} {
+		for n := range nodes {
+			if p := &nodes[n].ServerCA; *p != "" && !filepath.IsAbs(*p) {
+				*p = filepath.Join(folder, *p)
+			}
+		}
+	}
 	return s, s.check(onFabric)
 }
 
@@ -517,11 +536,22 @@ func (i *installation) chainStatus(ctx context.Context) (*chainStatus, error) {
 func (i *installation) connect(m fabricMember) (*fabric.Connection, error) {
 	settings := i.config.Ledger.Fabric
 	var all []string
+	var peers, orderers []fabric.Node
 	for _, one := range settings.Members {
 		all = append(all, one.MSP)
+		if one.MSP != m.MSP {
+			peers = append(peers, fabric.Node{Member: one.MSP, Address: one.Address, ServerName: one.ServerName, ServerCA: i.path(one.ServerCA)})
+		}
+	}
+	for _, one := range settings.Peers {
+		all = append(all, one.MSP)
+		peers = append(peers, fabric.Node{Member: one.MSP, Address: one.Address, ServerName: one.ServerName, ServerCA: i.path(one.ServerCA)})
+	}
+	for _, one := range settings.Orderers {
+		orderers = append(orderers, fabric.Node{Address: one.Address, ServerName: one.ServerName, ServerCA: i.path(one.ServerCA)})
 	}
 	return fabric.Connect(fabric.Endpoint{
 		Address: m.Address, ServerName: m.ServerName, ServerCA: i.path(m.ServerCA), Member: m.MSP, Cert: i.path(m.Cert), Key: i.path(m.Key),
-		Channel: settings.Channel, Chaincode: settings.Chaincode, Members: all,
+		Channel: settings.Channel, Chaincode: settings.Chaincode, Members: all, Peers: peers, Orderers: orderers,
 	})
 }

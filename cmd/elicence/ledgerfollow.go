@@ -222,7 +222,20 @@ func (a *app) joined(ctx context.Context, from *installation, o licence.Organisa
 	for _, p := range []*string{&m.ServerCA, &m.Cert, &m.Key} {
 		*p = from.path(*p)
 	}
-	c.Ledger.Fabric.Members = []fabricMember{m}
+	c.Ledger.Fabric.Members, c.Ledger.Fabric.Peers, c.Ledger.Fabric.Orderers = []fabricMember{m}, nil, nil
+	for _, one := range from.config.Ledger.Fabric.Members { // the others are known, and nothing is sent as them
+		if one.MSP != m.MSP {
+			c.Ledger.Fabric.Peers = append(c.Ledger.Fabric.Peers, fabricNode{one.MSP, one.Address, one.ServerName, from.path(one.ServerCA)})
+		}
+	}
+	for _, one := range from.config.Ledger.Fabric.Peers {
+		one.ServerCA = from.path(one.ServerCA)
+		c.Ledger.Fabric.Peers = append(c.Ledger.Fabric.Peers, one)
+	}
+	for _, one := range from.config.Ledger.Fabric.Orderers {
+		one.ServerCA = from.path(one.ServerCA)
+		c.Ledger.Fabric.Orderers = append(c.Ledger.Fabric.Orderers, one)
+	}
 	i := &installation{app: a, dir: a.data, config: c, zone: from.zone}
 	for _, d := range []string{"keystores", "secrets", "records"} {
 		if err := os.MkdirAll(filepath.Join(a.data, d), 0o700); err != nil {

@@ -18,6 +18,12 @@ type member struct {
 	Key      string `yaml:"key"`
 }
 
+// node is an orderer as a program is told of it that finds none by itself.
+type node struct {
+	Address  string `yaml:"address"`
+	ServerCA string `yaml:"serverCA"`
+}
+
 // Settings are what an installation of the program needs to be a client of all three members: the text of network.yaml, with
 // absolute paths.
 func (n *Network) Settings(chaincode string) ([]byte, error) {
@@ -25,10 +31,14 @@ func (n *Network) Settings(chaincode string) ([]byte, error) {
 		Channel   string   `yaml:"channel"`
 		Chaincode string   `yaml:"chaincode"`
 		Members   []member `yaml:"members"`
+		Orderers  []node   `yaml:"orderers"` // for a program built with the tag fabricsdk
 	}{Channel: Channel, Chaincode: chaincode}
 	for _, o := range Organisations() {
 		e := n.Endpoint(o, "client", chaincode)
 		s.Members = append(s.Members, member{e.Member, string(o.Kind), e.Address, e.ServerCA, e.Cert, e.Key})
+	}
+	for _, o := range n.Endpoint(Organisations()[0], "client", chaincode).Orderers {
+		s.Orderers = append(s.Orderers, node{o.Address, o.ServerCA})
 	}
 	var b bytes.Buffer
 	b.WriteString("# A Hyperledger Fabric network, for: elicence init --fabric\n")
