@@ -22,12 +22,6 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Keys of the chaincode's own state. The contract's keys begin with other words.
-const (
-	keyRegistry       = "fabric/registry"
-	keyProposalPrefix = "fabric/proposal/"
-)
-
 const cachedCertificates = 4096
 
 // Chaincode is safe for concurrent use: a peer simulates many transactions at a time.
@@ -77,7 +71,7 @@ func (c *Chaincode) invoke(stub shim.ChaincodeStubInterface, function string, ar
 		if len(args) != 0 {
 			return nil, fmt.Errorf("%s: %w", function, errArguments)
 		}
-		return stub.GetState(keyRegistry)
+		return stub.GetState(transaction.KeyRegistry)
 	case transaction.ReadVersion:
 		if len(args) != 0 {
 			return nil, fmt.Errorf("%s: %w", function, errArguments)
@@ -146,7 +140,7 @@ func (c *Chaincode) submit(stub shim.ChaincodeStubInterface, events [][]byte) ([
 		return nil, fmt.Errorf("time: %w", err)
 	}
 	verdicts, writes, err := c.court.JudgeAdmitted(context.Background(), state, events, func(s *contract.Signed, k contract.OrganisationKind) *contract.Refusal {
-		if transaction.SenderOf(k) != kind || from.code != "" && from.code != s.Event.Actor {
+		if !transaction.MaySend(kind, from.code, s.Event.Actor, k) {
 			return contract.SentByAnother()
 		}
 		return contract.TooFarAhead(s, submitted.AsTime())
@@ -230,66 +224,24 @@ func (f fetched) Get(_ context.Context, key string) ([]byte, error) {
 
 // standing returns the registry in force, nil for none.
 func standing(stub shim.ChaincodeStubInterface) (*transaction.Registry, error) {
-	b, err := stub.GetState(keyRegistry)
-	if err != nil || len(b) == 0 {
-		return nil, err
-	}
-	r, err := transaction.ParseRegistry(b)
-	if err != nil {
-		return nil, err
-	}
-	return &r, nil
+	return transaction.Standing(stub.GetState)
 }
 
-// proposeRegistry puts down what the sender's member proposes. It comes into force with the proposal that completes the
-// kinds: for a change one member of each kind of the registry in force, for the first one every member that it names.
 func (c *Chaincode) proposeRegistry(stub shim.ChaincodeStubInterface, b []byte) ([]byte, error) {
 	from, err := senderOf(stub)
 	if err != nil {
 		return nil, err
 	}
-	if !from.admin {
-		return nil, fmt.Errorf("only an admin of %s proposes for it", from.msp)
-	}
-	proposed, err := transaction.ParseRegistry(b)
+	payload, writes, err := transaction.Propose(stub.GetState, from.msp, from.admin, b)
 	if err != nil {
 		return nil, err
 	}
-	current, err := standing(stub)
-	if err != nil {
-		return nil, err
-	}
-	voters, number := proposed, uint64(1)
-	if current != nil {
-		voters, number = *current, current.Number+1
-	}
-	if voters.Kind(from.msp) == "" {
-		return nil, fmt.Errorf("%s has no say in it", from.msp)
-	}
-	if proposed.Number != number {
-		return nil, fmt.Errorf("registry %d is proposed, %d is next", proposed.Number, number)
-	}
-	agreed := map[contract.OrganisationKind]int{}
-	for _, m := range voters.Members {
-		p := b
-		if m.MSP != from.msp {
-			if p, err = stub.GetState(keyProposalPrefix + m.MSP); err != nil {
-				return nil, err
-			}
-		}
-		if string(p) == string(b) {
-			agreed[m.Kind]++
+	for _, key := range slices.Sorted(maps.Keys(writes)) {
+		if err := stub.PutState(key, writes[key]); err != nil {
+			return nil, err
 		}
 	}
-	if err := stub.PutState(keyProposalPrefix+from.msp, b); err != nil {
-		return nil, err
-	}
-	for _, k := range transaction.Kinds() {
-		if agreed[k] == 0 || current == nil && agreed[k] < len(voters.Of(k)) {
-			return []byte("proposed"), nil
-		}
-	}
-	return []byte("in force"), stub.PutState(keyRegistry, b)
+	return payload, nil
 }
 
 // endorsedByAllKinds is the policy of a key: a peer of each kind. Its bytes are the same on every peer.

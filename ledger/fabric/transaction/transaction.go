@@ -20,6 +20,16 @@ const (
 	Checkpoint      = "Checkpoint"      // a signed checkpoint of the log, for the other members' followers; no state changes
 )
 
+// Keys of the chaincode's own state. The contract's keys begin with other words.
+const (
+	OwnKeys           = "fabric/" // they all begin so
+	KeyRegistry       = OwnKeys + "registry"
+	keyProposalPrefix = OwnKeys + "proposal/"
+)
+
+// KeyProposal is where the last proposal of a member stands.
+func KeyProposal(msp string) string { return keyProposalPrefix + msp }
+
 // Version of arguments and answers.
 const Version = 1
 
@@ -139,6 +149,12 @@ func SenderOf(k contract.OrganisationKind) contract.OrganisationKind {
 	default:
 		return k
 	}
+}
+
+// MaySend tells whether a client of a member of the kind member, narrowed to the organisation code if that is not empty, may send
+// the events of an actor of kind k.
+func MaySend(member contract.OrganisationKind, code, actor string, k contract.OrganisationKind) bool {
+	return SenderOf(k) == member && (code == "" || code == actor)
 }
 
 // NewRegistry puts members in order.
