@@ -1,7 +1,6 @@
 package fabric
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -159,8 +158,8 @@ func parseNext(b []byte) (uint64, error) {
 func (f *Follower) Take(ctx context.Context, b Block) error {
 	var all [][]byte
 	for _, t := range b.Transactions {
-		if t.Through != "" {
-			return fmt.Errorf("%w: block %d, transaction %s: the chaincode %s writes the ledger's state", ErrDiverged, b.Number, t.ID, t.Through)
+		if err := untouched(b, t); err != nil {
+			return err
 		}
 		if t.Function == transaction.Submit {
 			all = append(all, t.Args...)
@@ -204,79 +203,12 @@ func (f *Follower) replay(ctx context.Context, s contract.State, b Block) ([]*co
 				ErrDiverged, size, f.found)
 		}
 	}
-	var accepted []*contract.Signed
-	all := map[string][]byte{}
-	for _, t := range b.Transactions {
-		if t.Function != transaction.Submit {
-			continue
-		}
-		answer, err := transaction.ParseAnswer(t.Answer, len(t.Args))
-		if err != nil {
-			return nil, nil, fmt.Errorf("%w: block %d, transaction %s: %w", ErrDiverged, b.Number, t.ID, err)
-		}
-		byAnother := sentByAnother(answer, t.Args)
-		verdicts, writes, err := f.court.JudgeAdmitted(ctx, contract.Over(s, all), t.Args, func(s *contract.Signed, _ contract.OrganisationKind) *contract.Refusal {
-			if byAnother[s.Hash] {
-				return contract.SentByAnother()
-			}
-			return contract.TooFarAhead(s, t.Time)
-		})
-		if err != nil {
-			return nil, nil, err
-		}
-		for i, rule := range transaction.AnswerOf(verdicts) {
-			if rule != answer[i] {
-				return nil, nil, fmt.Errorf("%w: block %d, transaction %s, event %d (%x): the peers say %q, the contract %q",
-					ErrDiverged, b.Number, t.ID, i, verdicts[i].Hash[:8], verdict(answer[i]), verdict(rule))
-			}
-		}
-		if key, same := sameWrites(writes, t.Writes); !same {
-			return nil, nil, fmt.Errorf("%w: block %d, transaction %s: the peers write other state than the contract at %q", ErrDiverged, b.Number, t.ID, key)
-		}
-		for k, v := range writes {
-			all[k] = v
-		}
-		for _, v := range verdicts {
-			if v.Refusal == nil {
-				accepted = append(accepted, v.Event)
-			}
-		}
+	accepted, all, err := Replay(ctx, f.court, s, b, nil)
+	if err != nil {
+		return nil, nil, err
 	}
 	all[keyNext] = binary.BigEndian.AppendUint64(nil, b.Number+1)
 	return accepted, all, nil
-}
-
-func verdict(rule string) string {
-	if rule == "" {
-		return "accepted"
-	}
-	return rule
-}
-
-// sentByAnother are the events that the peers did not take from their sender. Who that was the contract does not know: it
-// must be believed. An event that is left out so is not lost, because its own sender may send it.
-func sentByAnother(a transaction.Answer, events [][]byte) map[[32]byte]bool {
-	refused := map[[32]byte]bool{}
-	for i, rule := range a {
-		if rule == contract.RuleSentByAnother {
-			refused[contract.Hash(events[i])] = true
-		}
-	}
-	return refused
-}
-
-func sameWrites(ours, theirs map[string][]byte) (key string, same bool) {
-	for _, k := range sortedKeys(theirs) {
-		if v, ok := ours[k]; !ok || theirs[k] == nil || !bytes.Equal(v, theirs[k]) {
-			return k, false
-		}
-	}
-	for _, k := range sortedKeys(ours) {
-		if _, ok := theirs[k]; !ok {
-			return k, false
-		}
-	}
-	return "", true
 }
 
 // taken tells whether the log has a block's events already, though the cursor does not say so: it was lost when the records
