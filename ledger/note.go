@@ -222,3 +222,13 @@ func (n *Note) Merge(o *Note) bool {
 	}
 	return true
 }
+
+// LogOf returns the certificate of the trusted log that signed the checkpoint. ErrUnknownLog or ErrSignature.
+func (n *Note) LogOf(logs []Party) (*pki.Certificate, error) { return n.signedBy(logs) }
+
+// CosignersOf returns the good cosignatures of trusted parties, one for each organisation, earliest first.
+func (n *Note) CosignersOf(parties []Party) []Vouching {
+	var e Evidence
+	n.vouched(parties, "", &e)
+	return e.Cosigned
+}

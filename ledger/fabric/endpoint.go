@@ -127,6 +127,17 @@ func (c *Connection) versions(ctx context.Context) map[string]string {
 	return versions
 }
 
+// WholeBlocks is Blocks of all that the peer delivers: each block in protobuf's encoding, fields in the order of their numbers.
+func (c *Connection) WholeBlocks(ctx context.Context, from uint64, do func(block []byte) error) error {
+	return c.stream(ctx, from, func(b *protos.Block) error {
+		raw, err := protos.Marshal(b)
+		if err != nil {
+			return err
+		}
+		return do(raw)
+	})
+}
+
 // Blocks is Chain.
 func (c *Connection) Blocks(ctx context.Context, from uint64, do func(Block) error) error {
 	return c.stream(ctx, from, func(b *protos.Block) error {

@@ -77,6 +77,11 @@ func (c *Chaincode) invoke(stub shim.ChaincodeStubInterface, function string, ar
 			return nil, fmt.Errorf("%s: %w", function, errArguments)
 		}
 		return fmt.Appendf(nil, "transactions %d, events %d, program %s", transaction.Version, contract.Version, c.build), nil
+	case transaction.ReadState:
+		if len(args) != 1 {
+			return nil, fmt.Errorf("%s: %w", function, errArguments)
+		}
+		return readState(stub, string(args[0]))
 	default:
 		return nil, errors.New("unknown function")
 	}
@@ -225,6 +230,26 @@ func (f fetched) Get(_ context.Context, key string) ([]byte, error) {
 // standing returns the registry in force, nil for none.
 func standing(stub shim.ChaincodeStubInterface) (*transaction.Registry, error) {
 	return transaction.Standing(stub.GetState)
+}
+
+// readState returns one page of the state. It is the only function with a range query, and writes nothing.
+func readState(stub shim.ChaincodeStubInterface, first string) (_ []byte, err error) {
+	keys, err := stub.GetStateByRange(first, "")
+	if err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	defer func() { err = errors.Join(err, keys.Close()) }()
+	var page transaction.Page
+	for keys.HasNext() {
+		kv, err := keys.Next()
+		if err != nil {
+			return nil, fmt.Errorf("state: %w", err)
+		}
+		if !page.Add(kv.GetKey(), kv.GetValue()) {
+			break
+		}
+	}
+	return page.Encode()
 }
 
 func (c *Chaincode) proposeRegistry(stub shim.ChaincodeStubInterface, b []byte) ([]byte, error) {

@@ -18,6 +18,7 @@ const (
 	ReadRegistry    = "Registry"        // evaluated only: the Registry that stands
 	ReadVersion     = "Version"         // evaluated only: a text that differs where two chaincodes may judge differently
 	Checkpoint      = "Checkpoint"      // a signed checkpoint of the log, for the other members' followers; no state changes
+	ReadState       = "State"           // evaluated only: the first key, empty for the first of all: a Page
 )
 
 // Keys of the chaincode's own state. The contract's keys begin with other words.
