@@ -2,7 +2,6 @@ package replay_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -262,5 +261,3 @@ func until(t *testing.T, try func() error) {
 		time.Sleep(50 * time.Millisecond)
 	}
 }
-
-var errNone = errors.New("none")
