@@ -40,6 +40,7 @@ type stub struct {
 	batching bool
 	reads    int // calls that read
 	late     int // reads after the first write
+	ranges   int // queries that are open
 }
 
 func (s *stub) GetArgs() [][]byte           { return s.args }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/elicence/elicence/ledger"
 	"github.com/elicence/elicence/ledger/contract"
 	"github.com/elicence/elicence/ledger/embedded"
 	"github.com/elicence/elicence/ledger/fabric"
@@ -56,6 +57,7 @@ type scene struct {
 	export  string   // folder, made in three goes
 	blocks  [][]byte // of it
 	entries uint64
+	root    string // of the log that the follower made
 }
 
 var play = sync.OnceValues(func() (*scene, error) {
@@ -178,7 +180,11 @@ func (s *scene) act(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.entries, s.blocks = head.Size, blocks
+	c, err := ledger.ParseCheckpoint(head.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.entries, s.root, s.blocks = head.Size, hexOf(c.Root[:]), blocks
 }
 
 // send has a batch ordered without waiting for anything.

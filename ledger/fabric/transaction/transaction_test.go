@@ -112,3 +112,39 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+func TestPage(t *testing.T) {
+	encode := func(p transaction.Page) []byte {
+		t.Helper()
+		b, err := p.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	one, two := transaction.Entry{Key: "a", Value: []byte{1}}, transaction.Entry{Key: "b", Value: []byte{2}}
+	for name, c := range map[string]struct {
+		page  transaction.Page
+		first string
+		good  bool
+	}{
+		"nothing":                    {transaction.Page{}, "", true},
+		"two keys":                   {transaction.Page{Entries: []transaction.Entry{one, two}, Next: "c"}, "a", true},
+		"before the first":           {transaction.Page{Entries: []transaction.Entry{one, two}}, "b", false},
+		"not in order":               {transaction.Page{Entries: []transaction.Entry{two, one}}, "", false},
+		"twice":                      {transaction.Page{Entries: []transaction.Entry{one, one}}, "", false},
+		"it would never come to end": {transaction.Page{Entries: []transaction.Entry{one}, Next: "a"}, "", false},
+		"nothing, and yet more":      {transaction.Page{Next: "a"}, "", false},
+	} {
+		p, err := transaction.ParsePage(encode(c.page), c.first)
+		if (err == nil) != c.good || err != nil && !errors.Is(err, transaction.ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil && (len(p.Entries) != len(c.page.Entries) || p.Next != c.page.Next) {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+	if _, err := transaction.ParsePage([]byte{0x80}, ""); !errors.Is(err, transaction.ErrMalformed) {
+		t.Error(err)
+	}
+}
