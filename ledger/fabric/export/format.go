@@ -158,7 +158,7 @@ type sums struct{ sha256, sm3 hash.Hash }
 func newSums() sums { return sums{sha256.New(), sm3.New()} }
 
 func (s sums) Write(b []byte) (int, error) {
-	s.sha256.Write(b)
+	_, _ = s.sha256.Write(b)
 	return s.sm3.Write(b)
 }
 

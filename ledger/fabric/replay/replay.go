@@ -121,10 +121,10 @@ func (a *Auditor) Take(ctx context.Context, raw []byte) (different bool, err err
 	if a.report.Difference != nil {
 		return true, nil
 	}
-	if err = a.take(ctx, raw); errors.Is(err, errDifferent) {
-		return true, nil
+	if err = a.take(ctx, raw); !errors.Is(err, errDifferent) {
+		return false, err
 	}
-	return false, err
+	return true, nil
 }
 
 func (a *Auditor) take(ctx context.Context, raw []byte) error {
