@@ -94,6 +94,8 @@ func TestRefusedEndsAreNamed(t *testing.T) {
 	if n := open(); n != 2 || len(status.Refused) != 2 || status.Refused[1].Successor != "X000000013" || status.Refused[1].Rule != contract.RuleStale {
 		t.Errorf("%d problems: %+v", n, status)
 	}
+	// The licence's history has the step, and that it has not happened.
+	says(t, "history", call(t.Context(), data, systemClock, "ledger", "history", "X000000001"), exitYes, "由新证代替 superseded", "未发生 refused, has not happened", "不是该证照的最近事件")
 	// A second successor is refused, the same request stands; what status says is done, and no problem is left.
 	says(t, "replace again", call(t.Context(), data, systemClock, "replace", "X000000001", "--as", hospital+"/clerk-1", "--approver", "seal-1",
 		"--grounds", "lost", "--business", "R-2"), exitBatch, "X000000013", "a licence is replaced once")

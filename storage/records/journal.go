@@ -150,6 +150,11 @@ func (db *DB) EventsOf(ctx context.Context, licenceID string) ([]issuing.Event, 
 	return db.events(ctx, eventColumns+`WHERE l.id = $1 AND e.refusal = '' ORDER BY e.sequence`, licenceID)
 }
 
+// HistoryOf returns every event that was recorded for a licence, in the order of recording, those that the ledger refused included.
+func (db *DB) HistoryOf(ctx context.Context, licenceID string) ([]issuing.Event, error) {
+	return db.events(ctx, eventColumns+`WHERE l.id = $1 ORDER BY e.ordinal`, licenceID)
+}
+
 // Pending implements issuing.Journal.
 func (db *DB) Pending(ctx context.Context, limit int) ([]issuing.Event, error) {
 	return db.events(ctx, eventColumns+`WHERE e.log_index IS NULL AND e.refusal = '' ORDER BY e.ordinal LIMIT $1`, limit)
