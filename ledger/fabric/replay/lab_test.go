@@ -17,6 +17,7 @@ import (
 	"github.com/elicence/elicence/ledger/fabric/network"
 	"github.com/elicence/elicence/ledger/fabric/transaction"
 	"github.com/elicence/elicence/ledger/ledgertest"
+	"github.com/elicence/elicence/signer/purpose"
 )
 
 // ledgerName is the ledger that is replayed; another one on the same channel goes its own way.
@@ -139,8 +140,15 @@ func (s *scene) act(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	announce := func(note []byte) {
+		t.Helper()
+		if err := fabric.Announce(t.Context(), s.chains[contract.Archive], note); err != nil {
+			t.Fatal(err)
+		}
+	}
 	submit(w.Founding()...)
 	publish()
+	announce(s.notes[0])
 	exported()
 	first, second := w.Issue(w.Hospital), w.Issue(w.OtherHospital)
 	submit(first.Last(), second.Last(), first.HandOver(w.Hospital, w.Archive))
@@ -148,6 +156,9 @@ func (s *scene) act(t *testing.T) {
 	s.conflict(t, second)
 	s.refusals(t)
 	publish()
+	announce(s.notes[1])
+	// Somebody who is nobody states another log.
+	announce(s.stated(t, ledgertest.NewKey("nobody", purpose.Checkpoints), 9))
 	exported()
 	s.twice(t, w.Issue(w.Agency))
 	for range 3 {
@@ -185,6 +196,24 @@ func (s *scene) act(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.entries, s.root, s.blocks = head.Size, hexOf(c.Root[:]), blocks
+}
+
+// stated is a checkpoint of a log that nobody has, signed by a key.
+func (s *scene) stated(t *testing.T, key *ledgertest.Key, size uint64) []byte {
+	t.Helper()
+	body, err := ledger.Checkpoint{Origin: ledgertest.Origin, Size: size, Root: [32]byte{1}, Time: s.world.Now().UnixMicro()}.Body()
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate := s.world.LogCertificate
+	if key != s.world.LogKey {
+		certificate = s.world.Certify(s.world.Registrar.Code, key, purpose.Checkpoints, 901)
+	}
+	n, err := ledger.SignCheckpoint(t.Context(), key, certificate, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n.Encode()
 }
 
 // send has a batch ordered without waiting for anything.

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"maps"
 	"math/big"
 	"os"
@@ -21,6 +22,8 @@ import (
 	"github.com/elicence/elicence/ledger/fabric/network"
 	"github.com/elicence/elicence/ledger/fabric/replay"
 	"github.com/elicence/elicence/ledger/fabric/transaction"
+	"github.com/elicence/elicence/ledger/ledgertest"
+	"github.com/elicence/elicence/signer/purpose"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset/kvrwset"
 	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
@@ -70,16 +73,26 @@ func TestExportAlone(t *testing.T) {
 	if r.Difference != nil {
 		t.Fatalf("%+v", r.Difference)
 	}
-	if r.Blocks != uint64(len(s.blocks)) || r.Entries != s.entries || r.Cosigned != s.entries || r.Checkpoints != len(s.notes) ||
+	if r.Blocks != uint64(len(s.blocks)) || r.Entries != s.entries || r.Cosigned != s.entries || r.Checkpoints != len(s.notes)+2 || r.Unvouched != 1 ||
 		r.Invalid != 2 || r.Configurations != 1 || r.CommitHash == "" || r.Kinds[contract.Enrolled] != 7 {
 		t.Fatalf("%+v", r)
 	}
 	if r.Entries != 22 || r.Root != s.root {
 		t.Fatalf("%d entries, root %s, and the follower has %s", r.Entries, r.Root, s.root)
 	}
-	// Without a trust file, and without any checkpoint, what is in the blocks is still judged.
-	if r, err = replay.Export(t.Context(), s.export, replay.Options{}); err != nil || r.Difference != nil || r.Checkpoints != 0 || r.Entries != s.entries {
+	// The checkpoints on the chain are enough for the entries before them.
+	if r, err = replay.Export(t.Context(), s.export, replay.Options{Trust: s.world.Trust()}); err != nil || r.Difference != nil || r.Checkpoints != 2 || r.Cosigned == 0 || r.Cosigned >= s.entries {
 		t.Fatalf("%+v, %v", r, err)
+	}
+	// Without a trust file everything counts that is signed, by whomever: the one of nobody, too.
+	r, err = replay.Export(t.Context(), s.export, replay.Options{})
+	if err != nil || r.Difference == nil || r.Difference.Rule != replay.RuleCheckpoint || r.Difference.Transaction == "" || r.Checkpoints != 2 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	for _, o := range []replay.Options{{Known: [][]byte{[]byte("no note")}}, {Known: [][]byte{s.stated(t, ledgertest.NewKey("nobody", purpose.Checkpoints), 9)}, Trust: s.world.Trust()}} {
+		if _, err := replay.New(o); !errors.Is(err, replay.ErrKnown) {
+			t.Fatalf("%v", err)
+		}
 	}
 	if _, err := replay.Export(t.Context(), t.TempDir(), replay.Options{}); err == nil {
 		t.Fatal("an empty folder is an export")
@@ -317,6 +330,27 @@ func TestEverybodyLies(t *testing.T) {
 			}
 		})
 	}
+	for _, c := range []struct {
+		name, rule string
+		note       []byte
+	}{
+		{"the keeper of the log states another log", replay.RuleCheckpoint, s.stated(t, w.LogKey, 7)},
+		{"it states one that ends where no block does", replay.RuleCheckpoint, s.stated(t, w.LogKey, 5)},
+		{"it states one that is longer", replay.RuleRolledBack, s.stated(t, w.LogKey, 70)},
+		{"it states nothing", replay.RuleNoCheckpoint, []byte("nothing")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			blocks := f.parse(s.blocks)
+			n, i := f.find(blocks, 0, transaction.Checkpoint, 0)
+			blocks[n].Data.Data[i] = f.remake(blocks[n].Data.Data[i], func(p *proposal) { p.Args[1] = c.note })
+			f.ordered(blocks)
+			r := replayed(t, o, f.raw(blocks))
+			differs(t, r, c.rule, n)
+			if r.Difference.Transaction == "" || r.Difference.Position == nil {
+				t.Fatalf("%+v", r.Difference)
+			}
+		})
+	}
 	t.Run("a transaction stands twice", func(t *testing.T) {
 		blocks := f.parse(s.blocks)
 		blocks[at].Data.Data = append(blocks[at].Data.Data, blocks[at].Data.Data[0])
@@ -353,7 +387,7 @@ func TestEverybodyLies(t *testing.T) {
 		}
 		r := replayed(t, s.options(), f.raw(blocks))
 		differs(t, r, replay.RuleCheckpoint, at)
-		if r.Checkpoints != 2 || r.Difference.Since == nil || *r.Difference.Since > uint64(n) {
+		if r.Checkpoints != 4 || r.Difference.Since == nil || *r.Difference.Since > uint64(n) {
 			t.Fatalf("%+v", r)
 		}
 	})
