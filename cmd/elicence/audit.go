@@ -8,6 +8,7 @@ import (
 	"github.com/elicence/elicence/issuing"
 	"github.com/elicence/elicence/ledger"
 	"github.com/elicence/elicence/ledger/contract"
+	"github.com/elicence/elicence/ledger/fabric/replay"
 	"github.com/elicence/elicence/signer/pki"
 	"github.com/elicence/elicence/signer/purpose"
 	"github.com/elicence/elicence/verify/trust"
@@ -24,6 +25,7 @@ type auditReport struct {
 	Anchors  int                 `json:"auditAnchors"` // heads of the trail that stand on the log
 	Problem  string              `json:"problem,omitempty"`
 	Log      *ledger.AuditReport `json:"log,omitempty"`
+	Chain    *replay.Report      `json:"chain,omitempty"` // on Fabric, if the log is clean
 }
 
 // audit replays the log, holds it against every checkpoint that anybody here has kept, then checks that each issued

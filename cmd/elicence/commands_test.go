@@ -116,7 +116,7 @@ func TestWrongUsageExits64(t *testing.T) {
 		{"revoke", "X000000001"}, {"number", "nonsense"}, {"ledger", "nonsense"}, {"number", "allot"}, {"number", "bind", "X000000001"},
 		{"number", "spoil", "X000000001"}, {"number", "spoil", "X000000001", "--reason", "eaten"}, {"key", "generate", "one"},
 		{"key", "retire", "one"}, {"ca", "revoke"}, {"ca", "revoke", "00", "--since", "yesterday"}, {"ca", "revoke", "00", "--reason", "whim"},
-		{"trust", "show", "extra"}, {"ledger", "receipt"}, {"ledger", "receipt", "nine"}, {"ledger", "history"}, {"ledger", "history", "a", "b"}, {"bench"}, {"bench", "nonsense"},
+		{"trust", "show", "extra"}, {"ledger", "receipt"}, {"ledger", "receipt", "nine"}, {"ledger", "history"}, {"ledger", "export"}, {"ledger", "export", "x"}, {"ledger", "audit", "--trust", "t"}, {"ledger", "audit", "--export", "nowhere"}, {"ledger", "history", "a", "b"}, {"bench"}, {"bench", "nonsense"},
 		{"bench", "issue", "-n", "0"}, {"bench", "lookup", "-n", "5"}, {"bench", "serve", "--rest", "1ms"}, {"bench", "issue", "--filled", "x"},
 		{"bench", "issue", "--beside"}, {"bench", "verify", "--beside", "--records", "host=/nowhere"}, {"init", "extra"}, {"demo", "extra"}, {"demo", "--births", "absent.jsonl"},
 	} {

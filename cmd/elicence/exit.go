@@ -16,6 +16,8 @@ import (
 	"github.com/elicence/elicence/ledger"
 	"github.com/elicence/elicence/ledger/embedded"
 	"github.com/elicence/elicence/ledger/fabric"
+	"github.com/elicence/elicence/ledger/fabric/export"
+	"github.com/elicence/elicence/ledger/fabric/replay"
 	"github.com/elicence/elicence/licence"
 	"github.com/elicence/elicence/storage/envelope"
 	"github.com/elicence/elicence/storage/objects"
@@ -138,6 +140,11 @@ func remedies() []remedy {
 		{[]error{fabric.ErrNotEndorsed, fabric.ErrUnknownOutcome, fabric.ErrInvalidated}, exitUnavailable, "区块链没有接受这一批",
 			"各方节点与链码都须在运行；恢复后自动补上，不会重复 · all members' peers and chaincodes must run; it catches up by itself, and nothing is done twice"},
 		{[]error{embedded.ErrNotYet}, exitUnavailable, "账本尚未到这一条", "等待跟随 · wait until it has followed: elicence ledger follow --once"},
+		{[]error{export.ErrFolder}, exitNo, "目录不是这一导出的", "另给一个目录 · give another folder with --out"},
+		{[]error{export.ErrAnotherChain}, exitNo, "节点的链不接已导出的区块",
+			"查明节点为何换了链；已导出的保持不变 · find out why the peer has another chain; what was exported stays as it is: elicence ledger audit --export FOLDER"},
+		{[]error{replay.ErrKnown}, exitNo, "给出的不是本账本的检查点", "给出检查点或回执，以及签署者在其中的信任名录 · give a signed checkpoint or a receipt, and the trust file that names who signed it"},
+		{[]error{replay.ErrOrdering}, exitIndeterminate, "无法核对这种排序服务的签名", "用更新的程序 · use a newer program version"},
 		{[]error{errNotOnFabric}, exitNo, "", "新建时 elicence init --fabric 文件 · a new installation is put on one with: elicence init --fabric FILE"},
 		{[]error{records.ErrServerFull}, exitUnavailable, "暂不可用",
 			"在数据库服务器上腾出空间或连接，再执行同一命令，即从中断处继续 · make room on the database server, then repeat the command: it goes on where it stopped"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,7 +12,7 @@ import (
 
 func (a *app) ledgerCommand() *cobra.Command {
 	c := &cobra.Command{Use: "ledger", Short: "账本 · the log of every step: status, history, audit, cosign, receipt", Example: "  elicence ledger audit"}
-	c.AddCommand(a.ledgerStatus(), a.ledgerHistory(), a.ledgerAudit(), a.ledgerCosign(), a.ledgerReceipt(), a.ledgerFollow(), a.ledgerJoin())
+	c.AddCommand(a.ledgerStatus(), a.ledgerHistory(), a.ledgerAudit(), a.ledgerCosign(), a.ledgerReceipt(), a.ledgerExport(), a.ledgerFollow(), a.ledgerJoin())
 	return c
 }
 
@@ -61,37 +62,81 @@ func (a *app) ledgerStatus() *cobra.Command {
 }
 
 func (a *app) ledgerAudit() *cobra.Command {
-	return &cobra.Command{
+	var o exportAudit
+	c := &cobra.Command{
 		Use: "audit", Short: "审计 · replay every entry and name the first that does not fit",
 		Long: `Audit replays the whole log from its first entry by the custody rules, recomputes the tree, compares it with
-the checkpoint, and checks that every licence's events stand in it.`,
-		Example: "  elicence ledger audit", Args: cobra.NoArgs,
+the checkpoint, and checks that every licence's events stand in it. On Hyperledger Fabric it then replays the own peer's chain from
+block 0, and compares the peer's state and the log with what the blocks give.
+
+With --export it replays an export of a chain and nothing else: no installation and no network are needed. A trust file says
+whose checkpoints count; --checkpoint gives further ones that somebody has kept, as they are or in a receipt.
+
+Exit: 0 if everything fits, 1 if something does not: the first difference is named.`,
+		Example: "  elicence ledger audit\n  elicence ledger audit --export ./ledger-export --trust trust.json --pin 3f0c…\n" +
+			"  elicence ledger audit --export ./ledger-export --trust trust.json --checkpoint X000000001.receipt --json",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			i, err := a.openForReading(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer i.close()
-			begun := time.Now()
-			report, err := i.audit(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if err := a.tell(report, func(w io.Writer) {
-				if report.Clean {
-					fmt.Fprintf(w, "✓ %d 条全部相符 entries, all fit; %d 个待入账 waiting (%.1f s)\n", report.Entries, report.Lag, time.Since(begun).Seconds())
-				} else {
-					fmt.Fprintf(w, "✗ %s\n", report.Problem)
+			if o.folder == "" {
+				if o.trust != "" || o.pin != "" || len(o.checkpoints) > 0 {
+					return usage("--trust, --pin and --checkpoint belong to --export")
 				}
-			}); err != nil {
-				return err
+				return a.auditHere(cmd.Context())
 			}
-			if !report.Clean {
-				return answer(exitNo)
+			if o.trust == "" && o.pin != "" {
+				return usage("--pin belongs to --trust")
 			}
-			return nil
+			if o.trust != "" && o.pin == "" {
+				o.pin = a.environment("ELICENCE_TRUST_PIN")
+			}
+			return a.auditLedgerExport(cmd.Context(), o)
 		},
 	}
+	f := c.Flags()
+	f.StringVar(&o.folder, "export", "", "folder of an export: audit that and nothing else")
+	f.StringVar(&o.trust, "trust", "", "trust.json of the scheme operator: whose checkpoints count")
+	f.StringVar(&o.pin, "pin", "", "SM3 of the scheme operator's public key (default $ELICENCE_TRUST_PIN)")
+	f.StringArrayVar(&o.checkpoints, "checkpoint", nil, "file with a signed checkpoint or a receipt that the chain must fit; may be repeated")
+	return c
+}
+
+// auditHere audits this installation.
+func (a *app) auditHere(ctx context.Context) error {
+	i, err := a.openForReading(ctx)
+	if err != nil {
+		return err
+	}
+	defer i.close()
+	begun := time.Now()
+	report, err := i.audit(ctx)
+	if err != nil {
+		return err
+	}
+	if report.Clean && i.config.Ledger.Driver == onFabric {
+		if report.Chain, err = i.auditChain(ctx, a.blocksDone("区块 block")); err != nil {
+			return err
+		}
+		if d := report.Chain.Difference; d != nil {
+			report.Clean, report.Problem = false, differenceText(d)
+		}
+	}
+	if err := a.tell(report, func(w io.Writer) {
+		if !report.Clean {
+			fmt.Fprintf(w, "✗ %s\n", report.Problem)
+			return
+		}
+		fmt.Fprintf(w, "✓ %d 条全部相符 entries, all fit; %d 个待入账 waiting (%.1f s)\n", report.Entries, report.Lag, time.Since(begun).Seconds())
+		if c := report.Chain; c != nil {
+			fmt.Fprintf(w, "✓ 链上 %d 个区块、%d 条与之相符 / the chain's %d blocks and %d entries fit; 比较 compared: %s\n",
+				c.Blocks, c.Entries, c.Blocks, c.Entries, strings.Join(c.Compared, ", "))
+		}
+	}); err != nil {
+		return err
+	}
+	if !report.Clean {
+		return answer(exitNo)
+	}
+	return nil
 }
 
 func (a *app) ledgerCosign() *cobra.Command {

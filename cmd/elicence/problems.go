@@ -16,6 +16,8 @@ import (
 	"github.com/elicence/elicence/ledger"
 	"github.com/elicence/elicence/ledger/embedded"
 	"github.com/elicence/elicence/ledger/fabric"
+	"github.com/elicence/elicence/ledger/fabric/export"
+	"github.com/elicence/elicence/ledger/fabric/replay"
 	"github.com/elicence/elicence/licence"
 	"github.com/elicence/elicence/storage/envelope"
 	"github.com/elicence/elicence/storage/objects"
@@ -100,6 +102,10 @@ func codes() []named {
 		{"chain-invalidated", fabric.ErrInvalidated, http.StatusServiceUnavailable},
 		{"log-not-yet", embedded.ErrNotYet, http.StatusServiceUnavailable},
 		{"no-chain", errNotOnFabric, http.StatusConflict},
+		{"export-folder", export.ErrFolder, http.StatusConflict},
+		{"export-of-another-chain", export.ErrAnotherChain, http.StatusConflict},
+		{"not-a-checkpoint", replay.ErrKnown, http.StatusBadRequest},
+		{"ordering-unknown", replay.ErrOrdering, http.StatusConflict},
 		{"not-opened", envelope.ErrOpen, http.StatusServiceUnavailable},
 		{"database-full", records.ErrServerFull, http.StatusServiceUnavailable},
 		{"database-disk", records.ErrServerDisk, http.StatusServiceUnavailable},

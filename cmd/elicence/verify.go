@@ -124,28 +124,37 @@ func (a *app) tellReports(reports []*verify.Report, files []string, isCode, fiel
 	return nil
 }
 
-// offlineVerifier reads trust and status as a third party would: from files, with nothing of an installation.
-func (a *app) offlineVerifier(trustFile, pin, statusFile string, maxAge time.Duration) (*verify.Verifier, error) {
-	b, err := os.ReadFile(trustFile)
+// trustFile reads a trust file and holds it to the operator's key, if a pin says which that is.
+func (a *app) trustFile(path, pin string) (*trust.File, *trust.SM3, error) {
+	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("trust file: %w", err)
+		return nil, nil, fmt.Errorf("trust file: %w", err)
 	}
 	t, err := trust.Parse(b)
 	if err != nil {
-		return nil, &failure{code: exitNo, cause: fmt.Errorf("trust file %s: %w", trustFile, err), do: "get trust.json from the scheme operator again"}
+		return nil, nil, &failure{code: exitNo, cause: fmt.Errorf("trust file %s: %w", path, err), do: "get trust.json from the scheme operator again"}
 	}
-	o := verify.Options{Now: a.now, StatusMaxAge: maxAge}
-	if pin != "" {
-		want, err := trust.ParseSM3(strings.TrimSpace(pin))
-		if err != nil {
-			return nil, usage("--pin: %w", err)
-		}
-		if err := t.CheckPin(want); err != nil {
-			return nil, &failure{code: exitNo, cause: fmt.Errorf("trust file %s: %w", trustFile, err),
-				do: "this trust file was made by somebody else: get trust.json from the scheme operator"}
-		}
-		o.Pin = &want
+	if pin == "" {
+		return t, nil, nil
 	}
+	want, err := trust.ParseSM3(strings.TrimSpace(pin))
+	if err != nil {
+		return nil, nil, usage("--pin: %w", err)
+	}
+	if err := t.CheckPin(want); err != nil {
+		return nil, nil, &failure{code: exitNo, cause: fmt.Errorf("trust file %s: %w", path, err),
+			do: "this trust file was made by somebody else: get trust.json from the scheme operator"}
+	}
+	return t, &want, nil
+}
+
+// offlineVerifier reads trust and status as a third party would: from files, with nothing of an installation.
+func (a *app) offlineVerifier(trustFile, pin, statusFile string, maxAge time.Duration) (*verify.Verifier, error) {
+	t, want, err := a.trustFile(trustFile, pin)
+	if err != nil {
+		return nil, err
+	}
+	o := verify.Options{Now: a.now, StatusMaxAge: maxAge, Pin: want}
 	if statusFile == "" {
 		beside := filepath.Join(filepath.Dir(trustFile), "status.json")
 		if _, err := os.Stat(beside); err == nil {
