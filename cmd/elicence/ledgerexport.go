@@ -21,7 +21,7 @@ func (a *app) ledgerExport() *cobra.Command {
 	c := &cobra.Command{
 		Use: "export", Short: "导出 · write the channel's blocks into a folder that outlives the network (on Hyperledger Fabric)", Args: cobra.NoArgs,
 		Long: `Export writes every block of the ledger's channel, as this organisation's own peer delivers it, with headers, orderers'
-signatures and validity flags. Called again with the same folder it adds what has come since; what is written never changes. An
+signatures and validity flags, and the newest checkpoint that the cosigners have signed. Called again with the same folder it adds what has come since; what is written never changes. An
 export that was interrupted goes on.
 
 What it proves is judged by: elicence ledger audit --export FOLDER. The format is docs/formats/fabric-export.md.`,
@@ -58,7 +58,12 @@ func (i *installation) exportChain(ctx context.Context, out string, progress fun
 	if err != nil {
 		return nil, err
 	}
-	m, err := export.Write(ctx, out, peer, export.Options{Channel: settings.Channel, Chaincode: settings.Chaincode, Progress: progress})
+	o := export.Options{Channel: settings.Channel, Chaincode: settings.Chaincode, Progress: progress}
+	var m *export.Manifest
+	// First the checkpoint, then the blocks: of what it covers none is missing.
+	if o.Checkpoint, err = i.db.LastSigned(ctx); err == nil {
+		m, err = export.Write(ctx, out, peer, o)
+	}
 	return m, errors.Join(err, peer.Close())
 }
 

@@ -1,6 +1,7 @@
 package export_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -14,7 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/elicence/elicence/ledger"
 	"github.com/elicence/elicence/ledger/fabric/export"
+	"github.com/elicence/elicence/ledger/ledgertest"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"google.golang.org/protobuf/proto"
 )
@@ -164,6 +167,65 @@ func TestInterruptedGoesOn(t *testing.T) {
 	whole(t, dir, 30)
 }
 
+// note is a signed checkpoint of a log of that size.
+func note(t *testing.T, size uint64) []byte {
+	t.Helper()
+	w := ledgertest.NewWorld(t, "export")
+	body, err := ledger.Checkpoint{Origin: ledgertest.Origin, Size: size, Time: w.Now().UnixMicro()}.Body()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := ledger.SignCheckpoint(t.Context(), w.LogKey, w.LogCertificate, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n.Encode()
+}
+
+func TestCheckpointsGoAlong(t *testing.T) {
+	dir := t.TempDir()
+	var want [][]byte
+	for _, c := range []struct {
+		height, size uint64
+		kept         bool
+	}{{3, 5, true}, {4, 5, false}, {5, 3, false}, {5, 9, true}} { // none is replaced, and none is older than the last
+		o := options
+		o.Checkpoint = note(t, c.size)
+		if _, err := export.Write(t.Context(), dir, &peer{height: c.height, salt: "a"}, o); err != nil {
+			t.Fatal(err)
+		}
+		if c.kept {
+			want = append(want, o.Checkpoint)
+		}
+	}
+	whole(t, dir, 5)
+	e, err := export.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := e.Notes()
+	if err != nil || !slices.EqualFunc(got, want, bytes.Equal) {
+		t.Fatalf("%q, %v", got, err)
+	}
+	path := filepath.Join(dir, e.Checkpoints[0].Name())
+	for at := range want[0] {
+		b := bytes.Clone(want[0])
+		b[at] ^= 1
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var fault *export.Fault
+		if _, err := e.Notes(); !errors.As(err, &fault) || fault.File != e.Checkpoints[0].Name() {
+			t.Fatalf("byte %d: %v", at, err)
+		}
+	}
+	o := options
+	o.Checkpoint = []byte("no note")
+	if _, err := export.Write(t.Context(), dir, &peer{height: 5, salt: "a"}, o); !errors.Is(err, ledger.ErrNote) {
+		t.Fatalf("%v", err)
+	}
+}
+
 const killed = "ELICENCE_TEST_EXPORT_INTO"
 
 // TestKilled kills a process that exports, again and again; the last one comes to the end.
@@ -225,7 +287,12 @@ func TestKilled(t *testing.T) {
 // TestEveryByte flips each bit of a small export.
 func TestEveryByte(t *testing.T) {
 	dir := t.TempDir()
-	m := write(t, dir, &peer{height: 5, salt: "a"})
+	o := options
+	o.Checkpoint = note(t, 12)
+	m, err := export.Write(t.Context(), dir, &peer{height: 5, salt: "a"}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
 	good, err := os.ReadFile(filepath.Join(dir, export.ManifestName))
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/elicence/elicence/ledger"
 	"github.com/emmansun/gmsm/sm3"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"google.golang.org/protobuf/proto"
@@ -52,10 +53,22 @@ func (f File) Name() string { return fileName(f.First) }
 
 func fileName(first uint64) string { return fmt.Sprintf("blocks-%020d", first) }
 
+// Checkpoint is a file with a signed checkpoint of the log: what its cosigners had seen when blocks were exported.
+type Checkpoint struct {
+	Size   uint64 // of the log
+	Bytes  int64
+	SHA256 [32]byte
+	SM3    [32]byte
+}
+
+// Name of the file in the export's folder.
+func (c Checkpoint) Name() string { return fmt.Sprintf("checkpoint-%020d", c.Size) }
+
 // Manifest says what an export has.
 type Manifest struct {
 	Channel, Chaincode string
 	Files              []File
+	Checkpoints        []Checkpoint // by size, each size once
 }
 
 // Height is how many blocks the export has, from block 0 on.
@@ -81,6 +94,14 @@ func (m *Manifest) Encode() ([]byte, error) {
 		next = f.First + f.Blocks
 		b = fmt.Appendf(b, "file %s %d %d %d %x %x\n", f.Name(), f.First, f.Blocks, f.Bytes, f.SHA256, f.SM3)
 	}
+	size := uint64(0)
+	for _, c := range m.Checkpoints {
+		if c.Size <= size || c.Bytes <= 0 || c.Bytes > ledger.MaxNote {
+			return nil, fmt.Errorf("%w: checkpoint of size %d", ErrManifest, c.Size)
+		}
+		size = c.Size
+		b = fmt.Appendf(b, "checkpoint %s %d %d %x %x\n", c.Name(), c.Size, c.Bytes, c.SHA256, c.SM3)
+	}
 	return fmt.Appendf(b, "sm3 %x\n", sm3.Sum(b)), nil
 }
 
@@ -101,11 +122,9 @@ func ParseManifest(b []byte) (*Manifest, error) {
 		return nil, fmt.Errorf("%w: channel or chaincode", ErrManifest)
 	}
 	for n, line := range lines[4 : len(lines)-2] {
-		f, err := parseFile(line)
-		if err != nil {
+		if err := m.parseLine(line); err != nil {
 			return nil, fmt.Errorf("%w: line %d: %w", ErrManifest, n+5, err)
 		}
-		m.Files = append(m.Files, f)
 	}
 	again, err := m.Encode()
 	if err != nil {
@@ -117,18 +136,30 @@ func ParseManifest(b []byte) (*Manifest, error) {
 	return m, nil
 }
 
-func parseFile(line string) (f File, err error) {
+// parseLine reads the line of a file or of a checkpoint. That they are in order, and names theirs, shows when they are written again.
+func (m *Manifest) parseLine(line string) error {
 	words := strings.Split(line, " ")
-	if len(words) != 7 || words[0] != "file" {
-		return f, errors.New("not a file's line")
-	}
 	var errs [5]error
-	f.First, errs[0] = strconv.ParseUint(words[2], 10, 64)
-	f.Blocks, errs[1] = strconv.ParseUint(words[3], 10, 64)
-	f.Bytes, errs[2] = strconv.ParseInt(words[4], 10, 64)
-	f.SHA256, errs[3] = parseDigest(words[5])
-	f.SM3, errs[4] = parseDigest(words[6])
-	return f, errors.Join(errs[:]...)
+	switch {
+	case len(words) == 7 && words[0] == "file":
+		var f File
+		f.First, errs[0] = strconv.ParseUint(words[2], 10, 64)
+		f.Blocks, errs[1] = strconv.ParseUint(words[3], 10, 64)
+		f.Bytes, errs[2] = strconv.ParseInt(words[4], 10, 64)
+		f.SHA256, errs[3] = parseDigest(words[5])
+		f.SM3, errs[4] = parseDigest(words[6])
+		m.Files = append(m.Files, f)
+	case len(words) == 6 && words[0] == "checkpoint":
+		var c Checkpoint
+		c.Size, errs[0] = strconv.ParseUint(words[2], 10, 64)
+		c.Bytes, errs[1] = strconv.ParseInt(words[3], 10, 64)
+		c.SHA256, errs[2] = parseDigest(words[4])
+		c.SM3, errs[3] = parseDigest(words[5])
+		m.Checkpoints = append(m.Checkpoints, c)
+	default:
+		return errors.New("neither a file's line nor a checkpoint's")
+	}
+	return errors.Join(errs[:]...)
 }
 
 func parseDigest(s string) (d [32]byte, err error) {

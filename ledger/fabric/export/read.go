@@ -3,12 +3,16 @@ package export
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/elicence/elicence/ledger"
+	"github.com/emmansun/gmsm/sm3"
 )
 
 // Rules of the files.
@@ -63,6 +67,34 @@ func (e *Export) Blocks(ctx context.Context, do func(raw []byte) error) error {
 		}
 	}
 	return nil
+}
+
+// Notes returns the signed checkpoints, smallest first. A *Fault if a file is not as the manifest says; no signature is looked at.
+func (e *Export) Notes() ([][]byte, error) {
+	var notes [][]byte
+	for _, c := range e.Checkpoints {
+		at, err := os.Open(filepath.Join(e.folder, c.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, &Fault{c.Name(), e.Height(), RuleMissing, nil}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("export: %w", err)
+		}
+		b, err := io.ReadAll(io.LimitReader(at, ledger.MaxNote+1))
+		if err = errors.Join(err, at.Close()); err != nil {
+			return nil, fmt.Errorf("export: %w", err)
+		}
+		switch n, err := ledger.ParseNote(b); {
+		case int64(len(b)) != c.Bytes || sha256.Sum256(b) != c.SHA256 || sm3.Sum(b) != c.SM3:
+			return nil, &Fault{c.Name(), e.Height(), RuleAltered, errors.New("its digests are not those of the manifest")}
+		case err != nil:
+			return nil, &Fault{c.Name(), e.Height(), RuleAltered, err}
+		case n.Checkpoint.Size != c.Size:
+			return nil, &Fault{c.Name(), e.Height(), RuleAltered, fmt.Errorf("it is of size %d", n.Checkpoint.Size)}
+		}
+		notes = append(notes, b)
+	}
+	return notes, nil
 }
 
 // errOfDo tells an error of the caller from one of the file.

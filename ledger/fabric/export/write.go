@@ -3,6 +3,7 @@ package export
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/elicence/elicence/ledger"
+	"github.com/emmansun/gmsm/sm3"
 )
 
 var (
@@ -32,6 +36,9 @@ type Options struct {
 	Channel, Chaincode string
 	// FileBytes is the size at which a file is full: it ends with the block that reaches it. 0: 64 MiB.
 	FileBytes int64
+	// Checkpoint is a signed checkpoint of the log that goes with the blocks, once they are there; nil for none. It must be
+	// of a log that has no entries beyond the peer's blocks: of before the height was asked for.
+	Checkpoint []byte
 	// Progress, if not nil, is told after each block how many the export has, of how many.
 	Progress func(done, height uint64)
 }
@@ -64,7 +71,10 @@ func Write(ctx context.Context, folder string, from Source, o Options) (*Manifes
 			err = nil
 		}
 	}
-	return &w.manifest, errors.Join(err, w.close())
+	if err = errors.Join(err, w.close()); err != nil || o.Checkpoint == nil {
+		return &w.manifest, err
+	}
+	return &w.manifest, w.keep(o.Checkpoint)
 }
 
 var errDone = errors.New("done")
@@ -107,11 +117,14 @@ func (w *writer) open(ctx context.Context) error {
 	for _, f := range w.manifest.Files {
 		named[f.Name()] = true
 	}
+	for _, c := range w.manifest.Checkpoints {
+		named[c.Name()] = true
+	}
 	var left []string
 	for _, e := range entries {
 		switch name := e.Name(); {
 		case named[name]:
-		case strings.HasPrefix(name, temporary), name == fileName(w.manifest.Height()): // a program was killed
+		case strings.HasPrefix(name, temporary), strings.HasPrefix(name, "checkpoint-"), name == fileName(w.manifest.Height()): // a program was killed
 			left = append(left, name)
 		default:
 			return fmt.Errorf("%w: %s lies in it", ErrFolder, name)
@@ -223,13 +236,50 @@ func (w *writer) close() error {
 	w.sums.into(&w.file)
 	temp := w.temp
 	w.temp = nil
-	// A link is never made over a file that is there.
-	err := errors.Join(temp.Close(), os.Link(temp.Name(), filepath.Join(w.folder, w.file.Name())))
-	if err = errors.Join(err, os.Remove(temp.Name())); err != nil {
-		return fmt.Errorf("export: %w", err)
+	if err := w.place(temp, w.file.Name()); err != nil {
+		return err
 	}
 	next := w.manifest
 	next.Files = append(append([]File(nil), w.manifest.Files...), w.file)
+	if err := w.replaceManifest(next); err != nil {
+		return err
+	}
+	w.manifest = next
+	return nil
+}
+
+// place gives a file that is synced its name. A link is never made over a file that is there.
+func (w *writer) place(temp *os.File, name string) error {
+	err := errors.Join(temp.Close(), os.Link(temp.Name(), filepath.Join(w.folder, name)))
+	if err = errors.Join(err, os.Remove(temp.Name())); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	return nil
+}
+
+// keep adds a signed checkpoint, unless there is one of its size or a later one.
+func (w *writer) keep(note []byte) error {
+	n, err := ledger.ParseNote(note)
+	if err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	c := Checkpoint{Size: n.Checkpoint.Size, Bytes: int64(len(note)), SHA256: sha256.Sum256(note), SM3: sm3.Sum(note)}
+	if all := w.manifest.Checkpoints; len(all) > 0 && all[len(all)-1].Size >= c.Size {
+		return nil
+	}
+	f, err := os.CreateTemp(w.folder, temporary+"*")
+	if err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	_, err = f.Write(note)
+	if err = errors.Join(err, f.Chmod(0o644), f.Sync()); err != nil {
+		return errors.Join(fmt.Errorf("export: %w", err), f.Close(), os.Remove(f.Name()))
+	}
+	if err := w.place(f, c.Name()); err != nil {
+		return err
+	}
+	next := w.manifest
+	next.Checkpoints = append(append([]Checkpoint(nil), next.Checkpoints...), c)
 	if err := w.replaceManifest(next); err != nil {
 		return err
 	}

@@ -47,6 +47,10 @@ func Export(ctx context.Context, folder string, o Options) (*Report, error) {
 		_ = a.differs(Difference{File: export.ManifestName, Rule: RuleManifest, Detail: fmt.Sprintf("it is of channel %s, chaincode %s", e.Channel, e.Chaincode)})
 		return a.report, nil
 	}
+	fault, err := a.exported(e)
+	if err != nil {
+		return nil, err
+	}
 	err = e.Blocks(ctx, func(raw []byte) error {
 		different, err := a.Take(ctx, raw)
 		if different {
@@ -54,12 +58,11 @@ func Export(ctx context.Context, folder string, o Options) (*Report, error) {
 		}
 		return err
 	})
-	var fault *export.Fault
 	switch {
 	case errors.Is(err, errDifferent):
 		a.report.Difference.File = fileOf(e, a.report.Difference.Block)
 		return a.report, nil
-	case errors.As(err, &fault):
+	case errors.As(err, &fault), err == nil && fault != nil:
 		d := Difference{File: fault.File, Block: fault.Block, Rule: fault.Rule}
 		if fault.Err != nil {
 			d.Detail = fault.Err.Error()
@@ -70,6 +73,32 @@ func Export(ctx context.Context, folder string, o Options) (*Report, error) {
 		return nil, err
 	}
 	return a.End(), nil
+}
+
+// exported takes the checkpoints that lie in the export. What is wrong with one of their files is told after the blocks.
+func (a *Auditor) exported(e *export.Export) (*export.Fault, error) {
+	notes, err := e.Notes()
+	var fault *export.Fault
+	if errors.As(err, &fault) {
+		return fault, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range notes {
+		n, err := ledger.ParseNote(b)
+		if err != nil {
+			return nil, err
+		}
+		if !a.vouched(n) || a.Origin != "" && n.Checkpoint.Origin != a.Origin {
+			a.report.Unvouched++
+			continue
+		}
+		a.Origin = n.Checkpoint.Origin
+		a.waiting = append(a.waiting, n)
+	}
+	slices.SortStableFunc(a.waiting, bySize)
+	return nil, nil
 }
 
 // fileOf names the file that a block is in.

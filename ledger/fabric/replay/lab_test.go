@@ -136,7 +136,7 @@ func (s *scene) act(t *testing.T) {
 	}
 	exported := func() {
 		t.Helper()
-		if _, err := export.Write(t.Context(), s.export, s.chains[contract.Police], export.Options{Channel: network.Channel, Chaincode: ledgerName, FileBytes: 64 << 10}); err != nil {
+		if _, err := export.Write(t.Context(), s.export, s.chains[contract.Police], export.Options{Channel: network.Channel, Chaincode: ledgerName, FileBytes: 64 << 10, Checkpoint: s.notes[len(s.notes)-1]}); err != nil {
 			t.Fatal(err)
 		}
 	}

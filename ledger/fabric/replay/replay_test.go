@@ -73,20 +73,25 @@ func TestExportAlone(t *testing.T) {
 	if r.Difference != nil {
 		t.Fatalf("%+v", r.Difference)
 	}
-	if r.Blocks != uint64(len(s.blocks)) || r.Entries != s.entries || r.Cosigned != s.entries || r.Checkpoints != len(s.notes)+2 || r.Unvouched != 1 ||
+	if r.Blocks != uint64(len(s.blocks)) || r.Entries != s.entries || r.Cosigned != s.entries || r.Checkpoints != 2*len(s.notes)+2 || r.Unvouched != 1 ||
 		r.Invalid != 2 || r.Configurations != 1 || r.CommitHash == "" || r.Kinds[contract.Enrolled] != 7 {
 		t.Fatalf("%+v", r)
 	}
 	if r.Entries != 22 || r.Root != s.root {
 		t.Fatalf("%d entries, root %s, and the follower has %s", r.Entries, r.Root, s.root)
 	}
-	// The checkpoints on the chain are enough for the entries before them.
-	if r, err = replay.Export(t.Context(), s.export, replay.Options{Trust: s.world.Trust()}); err != nil || r.Difference != nil || r.Checkpoints != 2 || r.Cosigned == 0 || r.Cosigned >= s.entries {
+	// The checkpoints on the chain are enough for the entries before them, those that lie in the export for all.
+	o := s.options()
+	o.Known = nil
+	if r = replayed(t, o, s.blocks); r.Difference != nil || r.Checkpoints != 2 || r.Cosigned == 0 || r.Cosigned >= s.entries {
+		t.Fatalf("%+v", r)
+	}
+	if r, err = replay.Export(t.Context(), s.export, replay.Options{Trust: s.world.Trust()}); err != nil || r.Difference != nil || r.Checkpoints != 5 || r.Cosigned != s.entries {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	// Without a trust file everything counts that is signed, by whomever: the one of nobody, too.
 	r, err = replay.Export(t.Context(), s.export, replay.Options{})
-	if err != nil || r.Difference == nil || r.Difference.Rule != replay.RuleCheckpoint || r.Difference.Transaction == "" || r.Checkpoints != 2 {
+	if err != nil || r.Difference == nil || r.Difference.Rule != replay.RuleCheckpoint || r.Difference.Transaction == "" || r.Checkpoints != 4 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	for _, o := range []replay.Options{{Known: [][]byte{[]byte("no note")}}, {Known: [][]byte{s.stated(t, ledgertest.NewKey("nobody", purpose.Checkpoints), 9)}, Trust: s.world.Trust()}} {
@@ -437,6 +442,12 @@ func TestFilesAreNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
+		{"a checkpoint", export.RuleAltered, e.Checkpoints[0].Name(), e.Height(), func(t *testing.T, dir string) { flip(t, dir+"/"+e.Checkpoints[0].Name(), 40) }},
+		{"a checkpoint is missing", export.RuleMissing, e.Checkpoints[1].Name(), e.Height(), func(t *testing.T, dir string) {
+			if err := os.Remove(dir + "/" + e.Checkpoints[1].Name()); err != nil {
+				t.Fatal(err)
+			}
+		}},
 		{"something comes after a file", export.RuleAltered, second.Name(), second.First + second.Blocks, func(t *testing.T, dir string) {
 			f, err := os.OpenFile(dir+"/"+second.Name(), os.O_APPEND|os.O_WRONLY, 0)
 			if err != nil {
@@ -463,7 +474,7 @@ func TestFilesAreNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.change(t, dir)
-			r, err := replay.Export(t.Context(), dir, replay.Options{Known: s.notes})
+			r, err := replay.Export(t.Context(), dir, s.options())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -103,7 +103,7 @@ type Report struct {
 	Root           string                   `json:"root"`        // of the log, hexadecimal
 	Time           int64                    `json:"time"`        // of the latest event, microseconds
 	Checkpoints    int                      `json:"checkpoints"` // signed ones that fit
-	Unvouched      int                      `json:"unvouched"`   // checkpoints on the chain without any signature that the trust file knows: not compared
+	Unvouched      int                      `json:"unvouched"`   // checkpoints on the chain or in the export without any signature that the trust file knows: not compared
 	Cosigned       uint64                   `json:"cosigned"`    // size of the largest one that enough trusted parties have cosigned
 	State          int                      `json:"state"`       // keys of the ledger's state
 	Compared       []string                 `json:"compared"`    // with what, beside itself
