@@ -45,7 +45,7 @@ var (
 		return n, n.Deploy(context.Background(), ledgersOfTests...)
 	})
 	startedNetwork atomic.Pointer[lab.Network]
-	ledgersOfTests = []string{"story", "search"}
+	ledgersOfTests = []string{"story", "search", "export"}
 	ledgersDealt   atomic.Int64
 )
 

@@ -161,7 +161,11 @@ func printReplay(w io.Writer, r *replay.Report, trusted bool) {
 	} else {
 		fmt.Fprintf(w, " 相符 fit\n  %s\n", differenceText(r.Difference))
 	}
-	fmt.Fprintf(w, "创世区块 block 0 %s\n最新区块 newest block %s\n日志的根 root of the log %s\n", r.Genesis, r.Head, r.Root)
+	for _, line := range [][2]string{{"创世区块 block 0", r.Genesis}, {"最新相符区块 newest block that fits", r.Head}, {"日志的根 root of the log", r.Root}} {
+		if line[1] != "" {
+			fmt.Fprintf(w, "%s %s\n", line[0], line[1])
+		}
+	}
 	switch {
 	case r.Checkpoints == 0:
 		fmt.Fprintln(w, "! 没有检查点可比：只知各区块自相符合 / no signed checkpoint to compare with: known is only that the blocks fit each other")
