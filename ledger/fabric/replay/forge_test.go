@@ -146,14 +146,22 @@ func (f *forger) ordered(blocks []*common.Block) {
 		}
 		before := export.HeaderHash(blocks[n-1].Header)
 		h.PreviousHash = before[:]
-		var e common.Envelope
-		var p common.Payload
-		var c common.ChannelHeader
-		if proto.Unmarshal(b.Data.Data[0], &e) == nil && proto.Unmarshal(e.Payload, &p) == nil && proto.Unmarshal(p.GetHeader().GetChannelHeader(), &c) == nil && c.Type == int32(common.HeaderType_CONFIG) {
+		if f.isConfiguration(b) {
 			last = uint64(n)
 		}
 		f.orderedBy(f.orderer, b, last)
 	}
+}
+
+func (f *forger) isConfiguration(b *common.Block) bool {
+	f.t.Helper()
+	var e common.Envelope
+	var p common.Payload
+	var c common.ChannelHeader
+	f.unmarshal(b.Data.Data[0], &e)
+	f.unmarshal(e.Payload, &p)
+	f.unmarshal(p.Header.ChannelHeader, &c)
+	return c.Type == int32(common.HeaderType_CONFIG)
 }
 
 func (f *forger) orderedBy(s somebody, b *common.Block, lastConfig uint64) {
@@ -283,6 +291,18 @@ func (f *forger) find(blocks []*common.Block, from int, function string, flag by
 	}
 	f.t.Fatalf("no %s with flag %d from block %d on", function, flag, from)
 	return 0, 0
+}
+
+// configuration is the one in a configuration block.
+func (f *forger) configuration(raw []byte) *common.Config {
+	f.t.Helper()
+	var e common.Envelope
+	var payload common.Payload
+	var c common.ConfigEnvelope
+	f.unmarshal(f.parse([][]byte{raw})[0].Data.Data[0], &e)
+	f.unmarshal(e.Payload, &payload)
+	f.unmarshal(payload.Data, &c)
+	return c.Config
 }
 
 // reconfigured appends a configuration block after the last one: change has the first configuration changed, and sequence is one

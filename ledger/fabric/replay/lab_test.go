@@ -2,6 +2,8 @@ package replay_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -18,6 +20,10 @@ import (
 	"github.com/elicence/elicence/ledger/fabric/transaction"
 	"github.com/elicence/elicence/ledger/ledgertest"
 	"github.com/elicence/elicence/signer/purpose"
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"github.com/hyperledger/fabric-protos-go-apiv2/orderer"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 )
 
 // ledgerName is the ledger that is replayed; another one on the same channel goes its own way.
@@ -160,6 +166,7 @@ func (s *scene) act(t *testing.T) {
 	// Somebody who is nobody states another log.
 	announce(s.stated(t, ledgertest.NewKey("nobody", purpose.Checkpoints), 9))
 	exported()
+	s.reconfigure(t)
 	s.twice(t, w.Issue(w.Agency))
 	for range 3 {
 		l := w.Issue(w.Hospital)
@@ -294,5 +301,97 @@ func until(t *testing.T, try func() error) {
 			t.Fatal(err)
 		}
 		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// reconfigure has the commission's admin change the channel's configuration, and returns when a peer has that block. The value
+// stays what it was; its version and the configuration's sequence grow.
+func (s *scene) reconfigure(t *testing.T) {
+	t.Helper()
+	f := newForger(t)
+	admin := f.admins["CommissionMSP"]
+	height, err := s.chains[contract.Commission].Height(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const member, value = "CommissionMSP", "AnchorPeers"
+	sets := [2]*common.ConfigGroup{} // what is read, what is written
+	current := f.configuration(s.first(t))
+	for i := range sets {
+		at := &common.ConfigGroup{}
+		sets[i] = at
+		from := current.ChannelGroup
+		at.Version = from.Version
+		for _, name := range []string{"Application", member} {
+			from = from.Groups[name]
+			next := &common.ConfigGroup{Version: from.Version, ModPolicy: from.ModPolicy}
+			at.Groups = map[string]*common.ConfigGroup{name: next}
+			at = next
+		}
+		if i == 1 {
+			v := from.Values[value]
+			at.Values = map[string]*common.ConfigValue{value: {Version: v.Version + 1, Value: v.Value, ModPolicy: v.ModPolicy}}
+		}
+	}
+	update := f.marshal(&common.ConfigUpdate{ChannelId: network.Channel, ReadSet: sets[0], WriteSet: sets[1]})
+	header := f.marshal(&common.SignatureHeader{Creator: admin.serialized, Nonce: []byte("reconfigure")})
+	payload := f.marshal(&common.Payload{
+		Header: &common.Header{ChannelHeader: f.marshal(&common.ChannelHeader{Type: int32(common.HeaderType_CONFIG_UPDATE), ChannelId: network.Channel}), SignatureHeader: header},
+		Data: f.marshal(&common.ConfigUpdateEnvelope{ConfigUpdate: update, Signatures: []*common.ConfigSignature{
+			{SignatureHeader: header, Signature: f.sign(admin, append(append([]byte(nil), header...), update...))},
+		}}),
+	})
+	s.broadcast(t, &common.Envelope{Payload: payload, Signature: f.sign(admin, payload)})
+	until(t, func() error {
+		now, err := s.chains[contract.Commission].Height(t.Context())
+		if err == nil && now <= height {
+			err = errors.New("no block with the configuration yet")
+		}
+		return err
+	})
+}
+
+// first is block 0.
+func (s *scene) first(t *testing.T) []byte {
+	t.Helper()
+	var first []byte
+	done := errors.New("done")
+	if err := s.chains[contract.Commission].WholeBlocks(t.Context(), 0, func(b []byte) error { first = b; return done }); !errors.Is(err, done) {
+		t.Fatal(err)
+	}
+	return first
+}
+
+// broadcast gives an envelope to the orderer, which no connection of the program does with a configuration.
+func (s *scene) broadcast(t *testing.T, e *common.Envelope) {
+	t.Helper()
+	var layout struct {
+		Ports map[string]struct{ Listen int }
+	}
+	b, err := os.ReadFile(folder + "/net/network.json")
+	if err == nil {
+		err = json.Unmarshal(b, &layout)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority, err := credentials.NewClientTLSFromFile(folder+"/net/crypto/ordering/tlsca.pem", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wire, err := grpc.NewClient(fmt.Sprintf("127.0.0.1:%d", layout.Ports["orderer1"].Listen), grpc.WithTransportCredentials(authority))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer wire.Close()
+	stream, err := orderer.NewAtomicBroadcastClient(wire).Broadcast(t.Context())
+	if err == nil {
+		err = stream.Send(e)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := stream.Recv(); err != nil || r.GetStatus() != common.Status_SUCCESS {
+		t.Fatalf("%s %s, %v", r.GetStatus(), r.GetInfo(), err)
 	}
 }

@@ -74,7 +74,7 @@ func TestExportAlone(t *testing.T) {
 		t.Fatalf("%+v", r.Difference)
 	}
 	if r.Blocks != uint64(len(s.blocks)) || r.Entries != s.entries || r.Cosigned != s.entries || r.Checkpoints != 2*len(s.notes)+2 || r.Unvouched != 1 ||
-		r.Invalid != 2 || r.Configurations != 1 || r.CommitHash == "" || r.Kinds[contract.Enrolled] != 7 {
+		r.Invalid != 2 || r.Configurations != 2 || r.CommitHash == "" || r.Kinds[contract.Enrolled] != 7 {
 		t.Fatalf("%+v", r)
 	}
 	if r.Entries != 22 || r.Root != s.root {
@@ -171,6 +171,17 @@ func TestDishonestExporter(t *testing.T) {
 			flags(blocks[n])[i] = 0
 			differs(t, replayed(t, o, f.raw(blocks)), replay.RuleMarkedValid, n)
 		}
+	})
+	t.Run("a configuration is marked invalid", func(t *testing.T) {
+		blocks := fresh()
+		n := len(blocks) - 1
+		for ; !f.isConfiguration(blocks[n]); n-- {
+		}
+		if n == 0 {
+			t.Fatal("there is only the first configuration")
+		}
+		flags(blocks[n])[0] = 22
+		differs(t, replayed(t, o, f.raw(blocks)), replay.RuleMarkedInvalid, n)
 	})
 	t.Run("the commit hash shows it, too", func(t *testing.T) {
 		blocks := f.parse(s.blocks)
