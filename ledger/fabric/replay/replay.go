@@ -121,10 +121,11 @@ func (a *Auditor) Take(ctx context.Context, raw []byte) (different bool, err err
 	if a.report.Difference != nil {
 		return true, nil
 	}
-	if err = a.take(ctx, raw); !errors.Is(err, errDifferent) {
-		return false, err
+	err = a.take(ctx, raw)
+	if different = errors.Is(err, errDifferent); different {
+		err = nil
 	}
-	return true, nil
+	return different, err
 }
 
 func (a *Auditor) take(ctx context.Context, raw []byte) error {
