@@ -17,9 +17,8 @@ import (
 
 	"github.com/elicence/elicence/ledger"
 	"github.com/elicence/elicence/ledger/fabric/export"
+	"github.com/elicence/elicence/ledger/fabric/protos"
 	"github.com/elicence/elicence/ledger/ledgertest"
-	"github.com/hyperledger/fabric-protos-go-apiv2/common"
-	"google.golang.org/protobuf/proto"
 )
 
 // peer has a chain of blocks that say nothing; salt makes it another chain.
@@ -37,7 +36,7 @@ func (p *peer) Height(context.Context) (uint64, error) { return p.height, nil }
 func (p *peer) WholeBlocks(ctx context.Context, from uint64, do func([]byte) error) error {
 	var last []byte
 	for n := range p.height {
-		b := &common.Block{Header: &common.BlockHeader{Number: n, PreviousHash: last}, Data: &common.BlockData{Data: [][]byte{
+		b := &protos.Block{Header: &protos.BlockHeader{Number: n, PreviousHash: last}, Data: &protos.BlockData{Data: [][]byte{
 			[]byte(strings.Repeat(p.salt, 50)), fmt.Appendf(nil, "transaction of block %d", n),
 		}}}
 		data := export.DataHash(b.Data)
@@ -57,7 +56,7 @@ func (p *peer) WholeBlocks(ctx context.Context, from uint64, do func([]byte) err
 			case <-time.After(p.slow):
 			}
 		}
-		raw, err := proto.Marshal(b)
+		raw, err := protos.Marshal(b)
 		if err != nil {
 			return err
 		}
@@ -358,8 +357,8 @@ func TestReadWithoutThisProgram(t *testing.T) {
 		rest, ok := strings.CutPrefix(string(b), "elicence/fabric-blocks/1\n")
 		for ok && rest != "" {
 			n := binary.BigEndian.Uint32([]byte(rest))
-			var block common.Block
-			if err := proto.Unmarshal([]byte(rest[4:4+n]), &block); err != nil || block.Header.Number != uint64(next) {
+			var block protos.Block
+			if err := protos.Unmarshal([]byte(rest[4:4+n]), &block); err != nil || block.Header.Number != uint64(next) {
 				t.Fatal(err)
 			}
 			rest = rest[4+n:]

@@ -16,10 +16,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/elicence/elicence/ledger"
 	"github.com/emmansun/gmsm/sm3"
-	"github.com/hyperledger/fabric-protos-go-apiv2/common"
-	"google.golang.org/protobuf/proto"
+
+	"github.com/elicence/elicence/ledger"
+	"github.com/elicence/elicence/ledger/fabric/protos"
 )
 
 // Names and first lines.
@@ -243,11 +243,11 @@ func ended(err error) error {
 }
 
 // HeaderHash is a block's hash: SHA-256 of its header in DER.
-func HeaderHash(h *common.BlockHeader) [32]byte { return sha256.Sum256(HeaderBytes(h)) }
+func HeaderHash(h *protos.BlockHeader) [32]byte { return sha256.Sum256(HeaderBytes(h)) }
 
 // HeaderBytes is SEQUENCE { number INTEGER, previousHash OCTET STRING, dataHash OCTET STRING } in DER: what is hashed and
 // signed of a header.
-func HeaderBytes(h *common.BlockHeader) []byte {
+func HeaderBytes(h *protos.BlockHeader) []byte {
 	b, err := asn1.Marshal(struct {
 		Number       *big.Int
 		PreviousHash []byte
@@ -260,7 +260,7 @@ func HeaderBytes(h *common.BlockHeader) []byte {
 }
 
 // DataHash is SHA-256 of a block's transactions one after the other.
-func DataHash(d *common.BlockData) [32]byte {
+func DataHash(d *protos.BlockData) [32]byte {
 	h := sha256.New()
 	for _, t := range d.GetData() {
 		h.Write(t)
@@ -300,9 +300,9 @@ func (c *Chain) Next() uint64 { return c.next }
 func (c *Chain) Last() [32]byte { return c.last }
 
 // Take parses a block and holds it against the one before. A *Break if it is not the next one; nothing changes then.
-func (c *Chain) Take(raw []byte) (*common.Block, error) {
-	b := &common.Block{}
-	if err := proto.Unmarshal(raw, b); err != nil {
+func (c *Chain) Take(raw []byte) (*protos.Block, error) {
+	b := &protos.Block{}
+	if err := protos.Unmarshal(raw, b); err != nil {
 		return nil, &Break{c.next, RuleBlock, "it cannot be read"}
 	}
 	h := b.GetHeader()
@@ -321,8 +321,8 @@ func (c *Chain) Take(raw []byte) (*common.Block, error) {
 
 // joinAt begins a chain in the middle, with a block that is believed.
 func joinAt(raw []byte, number uint64) (Chain, error) {
-	b := &common.Block{}
-	if err := proto.Unmarshal(raw, b); err != nil {
+	b := &protos.Block{}
+	if err := protos.Unmarshal(raw, b); err != nil {
 		return Chain{}, &Break{number, RuleBlock, "it cannot be read"}
 	}
 	if n := b.GetHeader().GetNumber(); n != number {

@@ -7,6 +7,7 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset"
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset/kvrwset"
 	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
+	"github.com/hyperledger/fabric-protos-go-apiv2/orderer"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer/lifecycle"
 	"google.golang.org/protobuf/proto"
@@ -72,4 +73,45 @@ type (
 const (
 	MSPPrincipal_ROLE = msp.MSPPrincipal_ROLE
 	MSPRole_PEER      = msp.MSPRole_PEER
+)
+
+// What an audit reads of a block besides: its hashes, who has ordered it, and the channel's configuration.
+type (
+	BlockData                    = common.BlockData
+	BlockMetadataIndex           = common.BlockMetadataIndex
+	BlockHeader                  = common.BlockHeader
+	CollectionHashedReadWriteSet = rwset.CollectionHashedReadWriteSet
+	ConfigEnvelope               = common.ConfigEnvelope
+	ConfigGroup                  = common.ConfigGroup
+	ConsensusType                = orderer.ConsensusType
+	Endorsement                  = peer.Endorsement
+	FabricMSPConfig              = msp.FabricMSPConfig
+	FabricOUIdentifier           = msp.FabricOUIdentifier
+	HeaderType                   = common.HeaderType
+	Policy_PolicyType            = common.Policy_PolicyType
+	HashedRWSet                  = kvrwset.HashedRWSet
+	ImplicitMetaPolicy           = common.ImplicitMetaPolicy
+	MSPConfig                    = msp.MSPConfig
+	MSPRole_MSPRoleType          = msp.MSPRole_MSPRoleType
+	Metadata                     = common.Metadata
+	OrdererBlockMetadata         = common.OrdererBlockMetadata
+	SignatureHeader              = common.SignatureHeader
+	Version                      = kvrwset.Version
+)
+
+// Kinds of policies, of roles, of envelopes, of metadata.
+const (
+	BlockMetadataIndex_COMMIT_HASH = common.BlockMetadataIndex_COMMIT_HASH
+	BlockMetadataIndex_SIGNATURES  = common.BlockMetadataIndex_SIGNATURES
+	HeaderType_CONFIG              = common.HeaderType_CONFIG
+	ImplicitMetaPolicy_ALL         = common.ImplicitMetaPolicy_ALL
+	ImplicitMetaPolicy_ANY         = common.ImplicitMetaPolicy_ANY
+	ImplicitMetaPolicy_MAJORITY    = common.ImplicitMetaPolicy_MAJORITY
+	MSPPrincipal_IDENTITY          = msp.MSPPrincipal_IDENTITY
+	MSPRole_ADMIN                  = msp.MSPRole_ADMIN
+	MSPRole_CLIENT                 = msp.MSPRole_CLIENT
+	MSPRole_MEMBER                 = msp.MSPRole_MEMBER
+	MSPRole_ORDERER                = msp.MSPRole_ORDERER
+	Policy_IMPLICIT_META           = common.Policy_IMPLICIT_META
+	Policy_SIGNATURE               = common.Policy_SIGNATURE
 )

@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/hyperledger/fabric-protos-go-apiv2/common"
-	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
-	"github.com/hyperledger/fabric-protos-go-apiv2/orderer"
-	"google.golang.org/protobuf/proto"
+	"github.com/elicence/elicence/ledger/fabric/protos"
 )
 
 // Names in a channel's configuration.
@@ -24,7 +21,7 @@ const (
 type configuration struct {
 	sequence uint64
 	members  map[string]*member
-	ordering *common.ConfigGroup
+	ordering *protos.ConfigGroup
 	known    map[[32]byte]known
 }
 
@@ -41,8 +38,8 @@ var ErrOrdering = errors.New("replay: unknown kind of ordering service")
 
 // newConfiguration reads a ConfigEnvelope.
 func newConfiguration(raw []byte) (*configuration, error) {
-	var e common.ConfigEnvelope
-	if err := proto.Unmarshal(raw, &e); err != nil {
+	var e protos.ConfigEnvelope
+	if err := protos.Unmarshal(raw, &e); err != nil {
 		return nil, err
 	}
 	root := e.GetConfig().GetChannelGroup()
@@ -50,8 +47,8 @@ func newConfiguration(raw []byte) (*configuration, error) {
 	if c.ordering == nil || c.ordering.GetPolicies()[policyBlockValidation] == nil {
 		return nil, errors.New("no policy for blocks")
 	}
-	var consensus orderer.ConsensusType
-	if err := proto.Unmarshal(c.ordering.GetValues()[valueConsensus].GetValue(), &consensus); err != nil {
+	var consensus protos.ConsensusType
+	if err := protos.Unmarshal(c.ordering.GetValues()[valueConsensus].GetValue(), &consensus); err != nil {
 		return nil, err
 	}
 	if consensus.GetType() != "etcdraft" {
@@ -61,7 +58,7 @@ func newConfiguration(raw []byte) (*configuration, error) {
 }
 
 // enter finds members below a group. Of two groups with one MSP the later one says the same: peers refuse anything else.
-func (c *configuration) enter(g *common.ConfigGroup, depth int) error {
+func (c *configuration) enter(g *protos.ConfigGroup, depth int) error {
 	if depth > 4 {
 		return errors.New("groups in groups")
 	}
@@ -95,8 +92,8 @@ func (c *configuration) identity(serialized []byte) (*identity, error) {
 }
 
 func (c *configuration) find(serialized []byte) (*identity, error) {
-	var s msp.SerializedIdentity
-	if err := proto.Unmarshal(serialized, &s); err != nil {
+	var s protos.SerializedIdentity
+	if err := protos.Unmarshal(serialized, &s); err != nil {
 		return nil, err
 	}
 	m := c.members[s.GetMspid()]
@@ -131,18 +128,18 @@ func (c *configuration) satisfied(signatures []signed) bool {
 }
 
 // satisfies evaluates a policy of a group. A policy that is not there, or of a kind that is not known, is satisfied by nobody.
-func satisfies(g *common.ConfigGroup, name string, signers []*identity) bool {
+func satisfies(g *protos.ConfigGroup, name string, signers []*identity) bool {
 	p := g.GetPolicies()[name].GetPolicy()
-	switch common.Policy_PolicyType(p.GetType()) {
-	case common.Policy_SIGNATURE:
-		var e common.SignaturePolicyEnvelope
-		if proto.Unmarshal(p.GetValue(), &e) != nil || e.GetVersion() != 0 {
+	switch protos.Policy_PolicyType(p.GetType()) {
+	case protos.Policy_SIGNATURE:
+		var e protos.SignaturePolicyEnvelope
+		if protos.Unmarshal(p.GetValue(), &e) != nil || e.GetVersion() != 0 {
 			return false
 		}
 		return satisfiesRule(e.GetRule(), e.GetIdentities(), signers, make([]bool, len(signers)), 0)
-	case common.Policy_IMPLICIT_META:
-		var m common.ImplicitMetaPolicy
-		if proto.Unmarshal(p.GetValue(), &m) != nil {
+	case protos.Policy_IMPLICIT_META:
+		var m protos.ImplicitMetaPolicy
+		if protos.Unmarshal(p.GetValue(), &m) != nil {
 			return false
 		}
 		total, good := len(g.GetGroups()), 0
@@ -152,11 +149,11 @@ func satisfies(g *common.ConfigGroup, name string, signers []*identity) bool {
 			}
 		}
 		switch m.GetRule() {
-		case common.ImplicitMetaPolicy_ANY:
+		case protos.ImplicitMetaPolicy_ANY:
 			return good > 0
-		case common.ImplicitMetaPolicy_ALL:
+		case protos.ImplicitMetaPolicy_ALL:
 			return good == total && total > 0
-		case common.ImplicitMetaPolicy_MAJORITY:
+		case protos.ImplicitMetaPolicy_MAJORITY:
 			return good > total/2
 		}
 	}
@@ -167,12 +164,12 @@ func satisfies(g *common.ConfigGroup, name string, signers []*identity) bool {
 const maxRules = 32
 
 // satisfiesRule is Fabric's way of evaluating: each signer counts once.
-func satisfiesRule(r *common.SignaturePolicy, principals []*msp.MSPPrincipal, signers []*identity, used []bool, depth int) bool {
+func satisfiesRule(r *protos.SignaturePolicy, principals []*protos.MSPPrincipal, signers []*identity, used []bool, depth int) bool {
 	if depth > maxRules {
 		return false
 	}
 	switch t := r.GetType().(type) {
-	case *common.SignaturePolicy_SignedBy:
+	case *protos.SignaturePolicy_SignedBy:
 		if t.SignedBy < 0 || int(t.SignedBy) >= len(principals) {
 			return false
 		}
@@ -183,7 +180,7 @@ func satisfiesRule(r *common.SignaturePolicy, principals []*msp.MSPPrincipal, si
 			}
 		}
 		return false
-	case *common.SignaturePolicy_NOutOf_:
+	case *protos.SignaturePolicy_NOutOf_:
 		good := int32(0)
 		for _, rule := range t.NOutOf.GetRules() {
 			try := slices.Clone(used)

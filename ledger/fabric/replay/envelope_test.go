@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"github.com/elicence/elicence/ledger/fabric/protos"
 )
 
 // FuzzEnvelope: whatever stands for a transaction in a block, it is read or refused; a configuration that is read can be asked
@@ -38,7 +38,7 @@ func FuzzEnvelope(f *testing.F) {
 				t.Fatal("it does not conflict with itself")
 			}
 		}
-		if e.kind != common.HeaderType_CONFIG {
+		if e.kind != protos.HeaderType_CONFIG {
 			return
 		}
 		c, err := newConfiguration(e.config)

@@ -1,3 +1,5 @@
+//go:build !fabricsdk
+
 package replay_test
 
 import (
@@ -305,24 +307,55 @@ func (f *forger) configuration(raw []byte) *common.Config {
 	return c.Config
 }
 
-// reconfigured appends a configuration block after the last one: change has the first configuration changed, and sequence is one
-// more.
-func (f *forger) reconfigured(blocks []*common.Block, change func(c *common.Config)) *common.Block {
+// changed is the envelope of a configuration, changed. It is made again as the orderer makes one.
+func (f *forger) changed(b *common.Block, change func(c *common.Config)) []byte {
 	f.t.Helper()
 	var e common.Envelope
 	var payload common.Payload
 	var c common.ConfigEnvelope
-	f.unmarshal(blocks[0].Data.Data[0], &e)
+	f.unmarshal(b.Data.Data[0], &e)
 	f.unmarshal(e.Payload, &payload)
 	f.unmarshal(payload.Data, &c)
-	c.Config.Sequence++
 	change(c.Config)
 	payload.Data = f.marshal(&c)
 	payload.Header.SignatureHeader = f.marshal(&common.SignatureHeader{Creator: f.orderer.serialized, Nonce: []byte("nonce")})
 	e.Payload = f.marshal(&payload)
 	e.Signature = f.sign(f.orderer, e.Payload)
+	return f.marshal(&e)
+}
+
+// changeAll gives a chain other configurations.
+func (f *forger) changeAll(blocks []*common.Block, change func(c *common.Config)) {
+	f.t.Helper()
+	for _, b := range blocks {
+		if f.isConfiguration(b) {
+			b.Data.Data[0] = f.changed(b, change)
+		}
+	}
+}
+
+// changeMember changes a member's MSP in its group.
+func (f *forger) changeMember(g *common.ConfigGroup, change func(m *msp.FabricMSPConfig)) {
+	f.t.Helper()
+	v := g.Values["MSP"]
+	var outer msp.MSPConfig
+	var inner msp.FabricMSPConfig
+	f.unmarshal(v.Value, &outer)
+	f.unmarshal(outer.Config, &inner)
+	change(&inner)
+	outer.Config = f.marshal(&inner)
+	v.Value = f.marshal(&outer)
+}
+
+// reconfigured is a block with the first configuration, changed, as the second one.
+func (f *forger) reconfigured(blocks []*common.Block, change func(c *common.Config)) *common.Block {
+	f.t.Helper()
+	envelope := f.changed(blocks[0], func(c *common.Config) {
+		c.Sequence++
+		change(c)
+	})
 	return &common.Block{
-		Header: &common.BlockHeader{}, Data: &common.BlockData{Data: [][]byte{f.marshal(&e)}},
+		Header: &common.BlockHeader{}, Data: &common.BlockData{Data: [][]byte{envelope}},
 		Metadata: &common.BlockMetadata{Metadata: [][]byte{{}, {}, {0}, {}, {}}},
 	}
 }

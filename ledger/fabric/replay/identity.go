@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -14,8 +15,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
-	"google.golang.org/protobuf/proto"
+	"github.com/elicence/elicence/ledger/fabric/protos"
 )
 
 // member is an organisation of the channel as its configuration describes it: Fabric's MSP.
@@ -25,14 +25,14 @@ type member struct {
 	admins               [][]byte // certificates that are admins by name
 	revoked              []*x509.RevocationList
 	// units are the organisational units that make somebody client, peer, admin or orderer; nil if the member does not tell them apart.
-	units map[msp.MSPRole_MSPRoleType]string
+	units map[protos.MSPRole_MSPRoleType]string
 	needs []string // one of these units is needed; empty: none
 }
 
 func newMember(raw []byte) (*member, error) {
-	var outer msp.MSPConfig
-	var c msp.FabricMSPConfig
-	if err := errors.Join(proto.Unmarshal(raw, &outer), proto.Unmarshal(outer.GetConfig(), &c)); err != nil {
+	var outer protos.MSPConfig
+	var c protos.FabricMSPConfig
+	if err := errors.Join(protos.Unmarshal(raw, &outer), protos.Unmarshal(outer.GetConfig(), &c)); err != nil {
 		return nil, err
 	}
 	if outer.GetType() != 0 { // X.509; another kind cannot be checked here
@@ -73,10 +73,10 @@ func newMember(raw []byte) (*member, error) {
 		m.needs = append(m.needs, u.GetOrganizationalUnitIdentifier())
 	}
 	if n := c.GetFabricNodeOus(); n.GetEnable() {
-		m.units = map[msp.MSPRole_MSPRoleType]string{}
-		for role, u := range map[msp.MSPRole_MSPRoleType]*msp.FabricOUIdentifier{
-			msp.MSPRole_CLIENT: n.GetClientOuIdentifier(), msp.MSPRole_PEER: n.GetPeerOuIdentifier(),
-			msp.MSPRole_ADMIN: n.GetAdminOuIdentifier(), msp.MSPRole_ORDERER: n.GetOrdererOuIdentifier(),
+		m.units = map[protos.MSPRole_MSPRoleType]string{}
+		for role, u := range map[protos.MSPRole_MSPRoleType]*protos.FabricOUIdentifier{
+			protos.MSPRole_CLIENT: n.GetClientOuIdentifier(), protos.MSPRole_PEER: n.GetPeerOuIdentifier(),
+			protos.MSPRole_ADMIN: n.GetAdminOuIdentifier(), protos.MSPRole_ORDERER: n.GetOrdererOuIdentifier(),
 		} {
 			if u != nil {
 				m.units[role] = u.GetOrganizationalUnitIdentifier()
@@ -143,11 +143,11 @@ func (m *member) admit(certificate *x509.Certificate) error {
 }
 
 // has tells whether somebody has a role of the member.
-func (i *identity) has(role msp.MSPRole_MSPRoleType) bool {
-	if role == msp.MSPRole_MEMBER {
+func (i *identity) has(role protos.MSPRole_MSPRoleType) bool {
+	if role == protos.MSPRole_MEMBER {
 		return true
 	}
-	if role == msp.MSPRole_ADMIN && slices.ContainsFunc(i.member.admins, func(raw []byte) bool { return bytes.Equal(raw, i.certificate.Raw) }) {
+	if role == protos.MSPRole_ADMIN && slices.ContainsFunc(i.member.admins, func(raw []byte) bool { return bytes.Equal(raw, i.certificate.Raw) }) {
 		return true
 	}
 	unit, known := i.member.units[role]
@@ -155,14 +155,14 @@ func (i *identity) has(role msp.MSPRole_MSPRoleType) bool {
 }
 
 // satisfies a principal of a policy.
-func (i *identity) satisfies(p *msp.MSPPrincipal) bool {
+func (i *identity) satisfies(p *protos.MSPPrincipal) bool {
 	switch p.GetPrincipalClassification() {
-	case msp.MSPPrincipal_ROLE:
-		var r msp.MSPRole
-		return proto.Unmarshal(p.GetPrincipal(), &r) == nil && r.GetMspIdentifier() == i.member.name && i.has(r.GetRole())
-	case msp.MSPPrincipal_IDENTITY:
-		var s msp.SerializedIdentity
-		if proto.Unmarshal(p.GetPrincipal(), &s) != nil || s.GetMspid() != i.member.name {
+	case protos.MSPPrincipal_ROLE:
+		var r protos.MSPRole
+		return protos.Unmarshal(p.GetPrincipal(), &r) == nil && r.GetMspIdentifier() == i.member.name && i.has(r.GetRole())
+	case protos.MSPPrincipal_IDENTITY:
+		var s protos.SerializedIdentity
+		if protos.Unmarshal(p.GetPrincipal(), &s) != nil || s.GetMspid() != i.member.name {
 			return false
 		}
 		c, err := parsePEM(s.GetIdBytes())
@@ -170,6 +170,26 @@ func (i *identity) satisfies(p *msp.MSPPrincipal) bool {
 	default: // the other kinds are not used where a block's signatures are concerned; who does not satisfy is no signer
 		return false
 	}
+}
+
+// attributes is the extension in which Fabric CA puts attributes: {"attrs": {name: value}}.
+var attributes = asn1.ObjectIdentifier{1, 2, 3, 4, 5, 6, 7, 8, 1}
+
+// attribute is "" for one that the certificate does not have.
+func (i *identity) attribute(name string) (string, error) {
+	for _, e := range i.certificate.Extensions {
+		if !e.Id.Equal(attributes) {
+			continue
+		}
+		var said struct {
+			Attrs map[string]string `json:"attrs"`
+		}
+		if err := json.Unmarshal(e.Value, &said); err != nil {
+			return "", errors.New("its attributes cannot be read")
+		}
+		return said.Attrs[name], nil
+	}
+	return "", nil
 }
 
 // verify checks a signature over SHA-256 of a message.

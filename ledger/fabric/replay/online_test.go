@@ -1,3 +1,5 @@
+//go:build !fabricsdk
+
 package replay_test
 
 import (

@@ -15,15 +15,13 @@ import (
 	"slices"
 	"time"
 
-	"github.com/hyperledger/fabric-chaincode-go/v2/pkg/attrmgr"
-	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/transparency-dev/merkle/compact"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/elicence/elicence/ledger"
 	"github.com/elicence/elicence/ledger/contract"
 	"github.com/elicence/elicence/ledger/fabric"
 	"github.com/elicence/elicence/ledger/fabric/export"
+	"github.com/elicence/elicence/ledger/fabric/protos"
 	"github.com/elicence/elicence/ledger/fabric/transaction"
 )
 
@@ -150,7 +148,7 @@ func (a *Auditor) take(ctx context.Context, raw []byte) error {
 			return err
 		}
 	}
-	flags := metadata(b, common.BlockMetadataIndex_TRANSACTIONS_FILTER)
+	flags := metadata(b, protos.BlockMetadataIndex_TRANSACTIONS_FILTER)
 	if len(flags) != len(envelopes) {
 		return a.differs(Difference{Block: number, Rule: RuleFlags, Detail: fmt.Sprintf("%d flags for %d transactions", len(flags), len(envelopes))})
 	}
@@ -177,7 +175,7 @@ func (a *Auditor) take(ctx context.Context, raw []byte) error {
 	return nil
 }
 
-func metadata(b *common.Block, at common.BlockMetadataIndex) []byte {
+func metadata(b *protos.Block, at protos.BlockMetadataIndex) []byte {
 	if m := b.GetMetadata().GetMetadata(); len(m) > int(at) {
 		return m[at]
 	}
@@ -185,7 +183,7 @@ func metadata(b *common.Block, at common.BlockMetadataIndex) []byte {
 }
 
 // envelopes parses all transactions; nil stands for what is none, which peers mark invalid.
-func (a *Auditor) envelopes(b *common.Block) ([]*envelope, error) {
+func (a *Auditor) envelopes(b *protos.Block) ([]*envelope, error) {
 	number := b.GetHeader().GetNumber()
 	all := make([]*envelope, len(b.GetData().GetData()))
 	if len(all) == 0 {
@@ -196,7 +194,7 @@ func (a *Auditor) envelopes(b *common.Block) ([]*envelope, error) {
 		if err != nil {
 			continue
 		}
-		if e.channel != a.Channel && (e.kind == common.HeaderType_CONFIG || number == 0) {
+		if e.channel != a.Channel && (e.kind == protos.HeaderType_CONFIG || number == 0) {
 			return nil, a.differs(Difference{Block: number, Position: &n, Rule: RuleChannel, Detail: fmt.Sprintf("it is of the channel %q", e.channel)})
 		}
 		all[n] = e
@@ -205,18 +203,18 @@ func (a *Auditor) envelopes(b *common.Block) ([]*envelope, error) {
 }
 
 // ordered checks the orderers' signatures by the configuration before this block.
-func (a *Auditor) ordered(b *common.Block, envelopes []*envelope) error {
+func (a *Auditor) ordered(b *protos.Block, envelopes []*envelope) error {
 	number := b.GetHeader().GetNumber()
-	var m common.Metadata
-	var said common.OrdererBlockMetadata
-	if errors.Join(proto.Unmarshal(metadata(b, common.BlockMetadataIndex_SIGNATURES), &m), proto.Unmarshal(m.GetValue(), &said)) != nil {
+	var m protos.Metadata
+	var said protos.OrdererBlockMetadata
+	if errors.Join(protos.Unmarshal(metadata(b, protos.BlockMetadataIndex_SIGNATURES), &m), protos.Unmarshal(m.GetValue(), &said)) != nil {
 		return a.differs(Difference{Block: number, Rule: RuleOrderers, Detail: "the signatures cannot be read"})
 	}
 	header := export.HeaderBytes(b.GetHeader())
 	var signatures []signed
 	for _, s := range m.GetSignatures() {
-		var h common.SignatureHeader
-		if proto.Unmarshal(s.GetSignatureHeader(), &h) != nil {
+		var h protos.SignatureHeader
+		if protos.Unmarshal(s.GetSignatureHeader(), &h) != nil {
 			continue
 		}
 		signatures = append(signatures, signed{h.GetCreator(), slices.Concat(m.GetValue(), s.GetSignatureHeader(), header), s.GetSignature()})
@@ -225,7 +223,7 @@ func (a *Auditor) ordered(b *common.Block, envelopes []*envelope) error {
 		return a.differs(Difference{Block: number, Rule: RuleOrderers, Detail: fmt.Sprintf("%d signatures", len(signatures))})
 	}
 	last := a.lastConfig
-	if envelopes[0] != nil && envelopes[0].kind == common.HeaderType_CONFIG {
+	if envelopes[0] != nil && envelopes[0].kind == protos.HeaderType_CONFIG {
 		last = number
 	}
 	if at := said.GetLastConfig().GetIndex(); at != last {
@@ -252,12 +250,12 @@ func (a *Auditor) flagged(number uint64, envelopes []*envelope, flags []byte) er
 			return a.differs(d)
 		}
 		fault := a.fault(number, e, registry)
-		ours := e != nil && e.chaincode == a.Chaincode && e.kind == common.HeaderType_ENDORSER_TRANSACTION
+		ours := e != nil && e.chaincode == a.Chaincode && e.kind == protos.HeaderType_ENDORSER_TRANSACTION
 		if ours {
 			a.report.Transactions++
 		}
 		if code == fabric.Valid {
-			if fault == "" && e.kind == common.HeaderType_ENDORSER_TRANSACTION && (passed[e.id] || a.ids[sha256.Sum256([]byte(e.id))]) {
+			if fault == "" && e.kind == protos.HeaderType_ENDORSER_TRANSACTION && (passed[e.id] || a.ids[sha256.Sum256([]byte(e.id))]) {
 				fault = "a transaction of this id came before"
 			}
 			if fault != "" {
@@ -265,7 +263,7 @@ func (a *Auditor) flagged(number uint64, envelopes []*envelope, flags []byte) er
 			}
 			a.versions.apply(e)
 		} else {
-			explained := fault != "" || e.ranges || !ours && e.kind != common.HeaderType_CONFIG ||
+			explained := fault != "" || e.ranges || !ours && e.kind != protos.HeaderType_CONFIG ||
 				ours && (registry == nil || !endorsedByAll(e.endorsers(a.config), *registry)) ||
 				passed[e.id] || a.ids[sha256.Sum256([]byte(e.id))]
 			if !explained {
@@ -280,7 +278,7 @@ func (a *Auditor) flagged(number uint64, envelopes []*envelope, flags []byte) er
 		}
 	}
 	for _, e := range envelopes {
-		if e != nil && e.kind == common.HeaderType_ENDORSER_TRANSACTION {
+		if e != nil && e.kind == protos.HeaderType_ENDORSER_TRANSACTION {
 			a.ids[sha256.Sum256([]byte(e.id))] = true
 		}
 	}
@@ -304,9 +302,9 @@ func (a *Auditor) fault(number uint64, e *envelope, registry *transaction.Regist
 		return "its sender has not signed it"
 	}
 	switch {
-	case e.kind == common.HeaderType_CONFIG:
+	case e.kind == protos.HeaderType_CONFIG:
 		return ""
-	case e.kind != common.HeaderType_ENDORSER_TRANSACTION:
+	case e.kind != protos.HeaderType_ENDORSER_TRANSACTION:
 		return "it is of a kind that peers do not take"
 	case e.channel != a.Channel:
 		return "it is of another channel"
@@ -325,8 +323,8 @@ func (a *Auditor) fault(number uint64, e *envelope, registry *transaction.Regist
 }
 
 // committed holds the peer's own chain of flags and writes against what they are here.
-func (a *Auditor) committed(b *common.Block, flags []byte) error {
-	raw := metadata(b, common.BlockMetadataIndex_COMMIT_HASH)
+func (a *Auditor) committed(b *protos.Block, flags []byte) error {
+	raw := metadata(b, protos.BlockMetadataIndex_COMMIT_HASH)
 	number := b.GetHeader().GetNumber()
 	if len(raw) == 0 {
 		if a.commit != nil {
@@ -334,8 +332,8 @@ func (a *Auditor) committed(b *common.Block, flags []byte) error {
 		}
 		return nil // a peer of an old version, or the first block
 	}
-	var m common.Metadata
-	if err := proto.Unmarshal(raw, &m); err != nil || len(m.GetValue()) == 0 {
+	var m protos.Metadata
+	if err := protos.Unmarshal(raw, &m); err != nil || len(m.GetValue()) == 0 {
 		return a.differs(Difference{Block: number, Rule: RuleCommitHash, Detail: "it cannot be read"})
 	}
 	// A peer that began to keep them later begins with what it had then: only the first one is believed.
@@ -350,7 +348,7 @@ func (a *Auditor) committed(b *common.Block, flags []byte) error {
 func (a *Auditor) read(key string) ([]byte, error) { return a.state[key], nil }
 
 // judged has the contract judge what a block's transactions say to the ledger.
-func (a *Auditor) judged(ctx context.Context, b *common.Block, envelopes []*envelope) error {
+func (a *Auditor) judged(ctx context.Context, b *protos.Block, envelopes []*envelope) error {
 	number := b.GetHeader().GetNumber()
 	block, err := fabric.ParseBlock(b, a.Chaincode)
 	if err != nil {
@@ -415,11 +413,7 @@ func (a *Auditor) admit(e *envelope, t fabric.Transaction, registry *transaction
 	if err != nil || registry == nil || registry.Kind(i.member.name) == "" || transaction.Fits(t.Args) != nil {
 		return nil
 	}
-	attributes, err := attrmgr.New().GetAttributesFromCert(i.certificate)
-	if err != nil {
-		return nil
-	}
-	code, _, err := attributes.Value(transaction.OrganisationAttribute)
+	code, err := i.attribute(transaction.OrganisationAttribute)
 	if err != nil {
 		return nil
 	}
@@ -591,7 +585,7 @@ func (a *Auditor) reconfigured(number uint64, envelopes []*envelope, flags []byt
 		return a.differs(Difference{Block: number, Rule: RuleConfiguration, Detail: detail})
 	}
 	for n, e := range envelopes {
-		if e == nil || e.kind != common.HeaderType_CONFIG {
+		if e == nil || e.kind != protos.HeaderType_CONFIG {
 			if number == 0 {
 				return differs("block 0 is no configuration")
 			}

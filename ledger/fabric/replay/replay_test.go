@@ -1,3 +1,5 @@
+//go:build !fabricsdk
+
 package replay_test
 
 import (
@@ -6,6 +8,8 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"maps"
@@ -367,6 +371,49 @@ func TestEverybodyLies(t *testing.T) {
 			}
 		})
 	}
+	// A client that is narrowed to one organisation, certified by an authority that the commission has from the beginning.
+	authority, key := newAuthority(t)
+	for code, rule := range map[string]string{w.Hospital.Code: "", w.OtherHospital.Code: fabric.RuleVerdict} {
+		t.Run("sent by who sends for one hospital alone, and is judged "+rule, func(t *testing.T) {
+			blocks := f.parse(s.blocks)
+			f.changeAll(blocks, func(c *common.Config) {
+				f.changeMember(c.ChannelGroup.Groups["Application"].Groups["CommissionMSP"], func(m *msp.FabricMSPConfig) { m.RootCerts = append(m.RootCerts, authority.pem) })
+			})
+			value, err := json.Marshal(map[string]any{"attrs": map[string]string{transaction.OrganisationAttribute: code}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sender := authority.certify(t, f, key, "CommissionMSP", "client", pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, 4, 5, 6, 7, 8, 1}, Value: value})
+			blocks[at].Data.Data[0] = f.remake(blocks[at].Data.Data[0], func(p *proposal) { p.Sender = sender })
+			f.ordered(blocks)
+			r := replayed(t, o, f.raw(blocks))
+			if rule == "" {
+				if r.Difference != nil {
+					t.Fatalf("%+v", r.Difference)
+				}
+				return
+			}
+			differs(t, r, rule, at)
+		})
+	}
+	t.Run("the sender's certificate was revoked", func(t *testing.T) {
+		blocks := f.parse(s.blocks)
+		list, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour),
+			RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: big.NewInt(2), RevocationTime: time.Now()}}}, authority.certificate, authority.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.changeAll(blocks, func(c *common.Config) {
+			f.changeMember(c.ChannelGroup.Groups["Application"].Groups["CommissionMSP"], func(m *msp.FabricMSPConfig) {
+				m.RootCerts = append(m.RootCerts, authority.pem)
+				m.RevocationList = [][]byte{pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: list})}
+			})
+		})
+		sender := authority.certify(t, f, key, "CommissionMSP", "client")
+		blocks[at].Data.Data[0] = f.remake(blocks[at].Data.Data[0], func(p *proposal) { p.Sender = sender })
+		f.ordered(blocks)
+		differs(t, replayed(t, o, f.raw(blocks)), replay.RuleMarkedValid, at)
+	})
 	t.Run("a transaction stands twice", func(t *testing.T) {
 		blocks := f.parse(s.blocks)
 		blocks[at].Data.Data = append(blocks[at].Data.Data, blocks[at].Data.Data[0])
@@ -556,8 +603,10 @@ func TestConfigurationIsFollowed(t *testing.T) {
 	o := s.options()
 	o.Known = nil
 	authority, key := newAuthority(t)
-	next := authority.orderer(t, f, key)
-	take := func(c *common.Config) { replaceRoots(f, c, authority.pem) }
+	next := authority.certify(t, f, key, "OrderingMSP", "orderer")
+	take := func(c *common.Config) {
+		f.changeMember(c.ChannelGroup.Groups["Orderer"].Groups["Ordering"], func(m *msp.FabricMSPConfig) { m.RootCerts = [][]byte{authority.pem} })
+	}
 	make := func(by somebody, change func(c *common.Config)) []*common.Block {
 		blocks := f.parse(s.blocks)
 		blocks = append(blocks[:12:12], append([]*common.Block{f.reconfigured(blocks, change)}, blocks[12:]...)...)
@@ -623,25 +672,13 @@ func newAuthority(t *testing.T) (*authority, *ecdsa.PrivateKey) {
 	return &authority{c, keys[0], pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}, keys[1]
 }
 
-func (a *authority) orderer(t *testing.T, f *forger, key *ecdsa.PrivateKey) somebody {
+func (a *authority) certify(t *testing.T, f *forger, key *ecdsa.PrivateKey, member, unit string, more ...pkix.Extension) somebody {
 	t.Helper()
-	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "orderer", OrganizationalUnit: []string{"orderer"}},
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: unit, OrganizationalUnit: []string{unit}}, ExtraExtensions: more,
 		KeyUsage: x509.KeyUsageDigitalSignature, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, &key.PublicKey, a.key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return somebody{f.marshal(&msp.SerializedIdentity{Mspid: "OrderingMSP", IdBytes: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}), key}
-}
-
-// replaceRoots gives the orderers' member another authority.
-func replaceRoots(f *forger, c *common.Config, root []byte) {
-	v := c.ChannelGroup.Groups["Orderer"].Groups["Ordering"].Values["MSP"]
-	var outer msp.MSPConfig
-	var inner msp.FabricMSPConfig
-	f.unmarshal(v.Value, &outer)
-	f.unmarshal(outer.Config, &inner)
-	inner.RootCerts = [][]byte{root}
-	outer.Config = f.marshal(&inner)
-	v.Value = f.marshal(&outer)
+	return somebody{f.marshal(&msp.SerializedIdentity{Mspid: member, IdBytes: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}), key}
 }

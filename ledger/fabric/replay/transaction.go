@@ -6,13 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 
-	"github.com/hyperledger/fabric-protos-go-apiv2/common"
-	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset"
-	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset/kvrwset"
-	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
-	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
-	"google.golang.org/protobuf/proto"
-
+	"github.com/elicence/elicence/ledger/fabric/protos"
 	"github.com/elicence/elicence/ledger/fabric/transaction"
 )
 
@@ -24,12 +18,12 @@ type envelope struct {
 	creator,
 	nonce []byte
 	channel, id string
-	kind        common.HeaderType
+	kind        protos.HeaderType
 	config      []byte // of a configuration
 
 	// of what was endorsed
 	chaincode    string
-	endorsements []*peer.Endorsement
+	endorsements []*protos.Endorsement
 	response     []byte // that they sign
 	bound        bool   // what was endorsed is what stands here
 	sets         []set
@@ -45,7 +39,7 @@ type set struct {
 
 type read struct {
 	key string
-	at  *kvrwset.Version
+	at  *protos.Version
 }
 
 type write struct {
@@ -58,23 +52,23 @@ type write struct {
 var errEnvelope = errors.New("replay: it is no transaction")
 
 func parseEnvelope(raw []byte, position int) (*envelope, error) {
-	var outer common.Envelope
-	var payload common.Payload
-	var channel common.ChannelHeader
-	var from common.SignatureHeader
-	if errors.Join(proto.Unmarshal(raw, &outer), proto.Unmarshal(outer.GetPayload(), &payload),
-		proto.Unmarshal(payload.GetHeader().GetChannelHeader(), &channel), proto.Unmarshal(payload.GetHeader().GetSignatureHeader(), &from)) != nil {
+	var outer protos.Envelope
+	var payload protos.Payload
+	var channel protos.ChannelHeader
+	var from protos.SignatureHeader
+	if errors.Join(protos.Unmarshal(raw, &outer), protos.Unmarshal(outer.GetPayload(), &payload),
+		protos.Unmarshal(payload.GetHeader().GetChannelHeader(), &channel), protos.Unmarshal(payload.GetHeader().GetSignatureHeader(), &from)) != nil {
 		return nil, errEnvelope
 	}
 	e := &envelope{
 		position: position, payload: outer.GetPayload(), signature: outer.GetSignature(), creator: from.GetCreator(), nonce: from.GetNonce(),
-		channel: channel.GetChannelId(), id: channel.GetTxId(), kind: common.HeaderType(channel.GetType()),
+		channel: channel.GetChannelId(), id: channel.GetTxId(), kind: protos.HeaderType(channel.GetType()),
 	}
 	switch e.kind {
-	case common.HeaderType_CONFIG:
+	case protos.HeaderType_CONFIG:
 		e.config = payload.GetData()
 		return e, nil
-	case common.HeaderType_ENDORSER_TRANSACTION:
+	case protos.HeaderType_ENDORSER_TRANSACTION:
 		return e, e.parseEndorsed(payload.GetHeader().GetChannelHeader(), payload.GetData())
 	default:
 		return e, nil
@@ -82,19 +76,19 @@ func parseEnvelope(raw []byte, position int) (*envelope, error) {
 }
 
 func (e *envelope) parseEndorsed(channelHeader, data []byte) error {
-	var t peer.Transaction
-	if proto.Unmarshal(data, &t) != nil || len(t.GetActions()) != 1 {
+	var t protos.Transaction
+	if protos.Unmarshal(data, &t) != nil || len(t.GetActions()) != 1 {
 		return errEnvelope
 	}
-	var action peer.ChaincodeActionPayload
-	var response peer.ProposalResponsePayload
-	var simulated peer.ChaincodeAction
-	var results rwset.TxReadWriteSet
+	var action protos.ChaincodeActionPayload
+	var response protos.ProposalResponsePayload
+	var simulated protos.ChaincodeAction
+	var results protos.TxReadWriteSet
 	a := t.GetActions()[0]
-	if errors.Join(proto.Unmarshal(a.GetPayload(), &action),
-		proto.Unmarshal(action.GetAction().GetProposalResponsePayload(), &response),
-		proto.Unmarshal(response.GetExtension(), &simulated),
-		proto.Unmarshal(simulated.GetResults(), &results)) != nil {
+	if errors.Join(protos.Unmarshal(a.GetPayload(), &action),
+		protos.Unmarshal(action.GetAction().GetProposalResponsePayload(), &response),
+		protos.Unmarshal(response.GetExtension(), &simulated),
+		protos.Unmarshal(simulated.GetResults(), &results)) != nil {
 		return errEnvelope
 	}
 	e.chaincode = simulated.GetChaincodeId().GetName()
@@ -105,8 +99,8 @@ func (e *envelope) parseEndorsed(channelHeader, data []byte) error {
 	h.Write(action.GetChaincodeProposalPayload())
 	e.bound = bytes.Equal(h.Sum(nil), response.GetProposalHash())
 	for _, ns := range results.GetNsRwset() {
-		var kv kvrwset.KVRWSet
-		if proto.Unmarshal(ns.GetRwset(), &kv) != nil {
+		var kv protos.KVRWSet
+		if protos.Unmarshal(ns.GetRwset(), &kv) != nil {
 			return errEnvelope
 		}
 		e.ranges = e.ranges || len(kv.GetRangeQueriesInfo()) > 0
@@ -132,9 +126,9 @@ func (e *envelope) parseEndorsed(channelHeader, data []byte) error {
 	return nil
 }
 
-func hashedSet(namespace string, c *rwset.CollectionHashedReadWriteSet) (set, error) {
-	var kv kvrwset.HashedRWSet
-	if proto.Unmarshal(c.GetHashedRwset(), &kv) != nil {
+func hashedSet(namespace string, c *protos.CollectionHashedReadWriteSet) (set, error) {
+	var kv protos.HashedRWSet
+	if protos.Unmarshal(c.GetHashedRwset(), &kv) != nil {
 		return set{}, errEnvelope
 	}
 	s := set{namespace: namespace, collection: c.GetCollectionName()}
@@ -142,7 +136,7 @@ func hashedSet(namespace string, c *rwset.CollectionHashedReadWriteSet) (set, er
 		s.reads = append(s.reads, read{string(r.GetKeyHash()), r.GetVersion()})
 	}
 	for _, w := range kv.GetHashedWrites() {
-		s.put(string(w.GetKeyHash()), w.GetValueHash(), w.GetIsDelete() || w.GetIsPurge() || len(w.GetValueHash()) == 0)
+		s.put(string(w.GetKeyHash()), w.GetValueHash(), w.GetIsDelete() || len(w.GetValueHash()) == 0)
 	}
 	for _, m := range kv.GetMetadataWrites() {
 		s.metadata(string(m.GetKeyHash()))
@@ -179,7 +173,7 @@ func (e *envelope) endorsers(c *configuration) map[string]bool {
 	by := map[string]bool{}
 	for _, x := range e.endorsements {
 		i, err := c.identity(x.GetEndorser())
-		if err != nil || !i.has(msp.MSPRole_PEER) {
+		if err != nil || !i.has(protos.MSPRole_PEER) {
 			continue
 		}
 		if i.verify(append(append([]byte(nil), e.response...), x.GetEndorser()...), x.GetSignature()) {

@@ -4,8 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 
-	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset/kvrwset"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/elicence/elicence/ledger/fabric/protos"
 )
 
 // place is where a key was written last: block and transaction.
@@ -63,7 +64,7 @@ func (v *versions) conflict(e *envelope) string {
 	return ""
 }
 
-func same(r *kvrwset.Version, at place, there bool) bool {
+func same(r *protos.Version, at place, there bool) bool {
 	if r == nil {
 		return !there
 	}
