@@ -2,7 +2,6 @@ package replay
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/elicence/elicence/ledger/contract"
 	"github.com/elicence/elicence/ledger/fabric"
@@ -77,11 +76,6 @@ type Difference struct {
 	ZH          string  `json:"zh"`
 	EN          string  `json:"en"`
 	Detail      string  `json:"detail,omitempty"`
-}
-
-// Error is for those who want to stop on it.
-func (d *Difference) Error() string {
-	return fmt.Sprintf("replay: block %d: %s: %s", d.Block, d.Rule, d.EN)
 }
 
 // Report is what a replay found.
