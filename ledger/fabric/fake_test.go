@@ -326,6 +326,7 @@ func TestFollowerFindsALyingPeer(t *testing.T) {
 		"more state is written":               func(x *fabric.Transaction) { x.Writes[contract.LicenceKey([32]byte{1})] = []byte("more") },
 		"state is deleted":                    func(x *fabric.Transaction) { x.Writes["registrar"] = nil },
 		"another chaincode writes":            func(x *fabric.Transaction) { x.Through = "other" },
+		"another function writes":             func(x *fabric.Transaction) { x.Function = transaction.Checkpoint },
 		"another event":                       func(x *fabric.Transaction) { x.Args[0] = w.Issue(w.Agency).Last() },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -340,7 +341,8 @@ func TestFollowerFindsALyingPeer(t *testing.T) {
 			x.Args, x.Writes = slices.Clone(x.Args), maps.Clone(x.Writes)
 			lie(&x)
 			err := f.Take(t.Context(), fabric.Block{Number: good.Number, Transactions: []fabric.Transaction{x}})
-			if !errors.Is(err, fabric.ErrDiverged) {
+			var diverged *fabric.Divergence
+			if !errors.Is(err, fabric.ErrDiverged) || !errors.As(err, &diverged) || diverged.Block != good.Number || diverged.Rule == "" {
 				t.Fatalf("%v", err)
 			}
 			if head, err := store.Head(t.Context()); err != nil || head.Size != 7 {

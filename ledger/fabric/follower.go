@@ -219,9 +219,9 @@ func (f *Follower) taken(ctx context.Context, b Block) (bool, error) {
 		if t.Function != transaction.Submit {
 			continue
 		}
-		answer, err := transaction.ParseAnswer(t.Answer, len(t.Args))
+		answer, err := endorsedAnswer(b, t)
 		if err != nil {
-			return false, fmt.Errorf("%w: block %d, transaction %s: %w", ErrDiverged, b.Number, t.ID, err)
+			return false, err
 		}
 		for i, rule := range answer {
 			if rule != "" {

@@ -86,11 +86,10 @@ func Replay(ctx context.Context, court *contract.Court, s contract.State, b Bloc
 }
 
 func replayOne(ctx context.Context, court *contract.Court, s contract.State, b Block, t Transaction, sender Sender) ([]contract.Verdict, map[string][]byte, error) {
-	at := Divergence{Block: b.Number, Transaction: t.ID, Position: t.Position, Event: -1}
-	answer, err := transaction.ParseAnswer(t.Answer, len(t.Args))
+	at := divergence(b, t)
+	answer, err := endorsedAnswer(b, t)
 	if err != nil {
-		at.Rule, at.Err = RuleAnswer, err
-		return nil, nil, &at
+		return nil, nil, err
 	}
 	admit := believed(answer, t)
 	if sender != nil {
@@ -116,9 +115,24 @@ func replayOne(ctx context.Context, court *contract.Court, s contract.State, b B
 	return verdicts, writes, nil
 }
 
+func divergence(b Block, t Transaction) Divergence {
+	return Divergence{Block: b.Number, Transaction: t.ID, Position: t.Position, Event: -1}
+}
+
+// endorsedAnswer is what the peers endorsed.
+func endorsedAnswer(b Block, t Transaction) (transaction.Answer, error) {
+	answer, err := transaction.ParseAnswer(t.Answer, len(t.Args))
+	if err != nil {
+		at := divergence(b, t)
+		at.Rule, at.Err = RuleAnswer, err
+		return nil, &at
+	}
+	return answer, nil
+}
+
 // untouched makes sure that what is not of the function Submit leaves the contract's state alone.
 func untouched(b Block, t Transaction) error {
-	at := Divergence{Block: b.Number, Transaction: t.ID, Position: t.Position, Event: -1}
+	at := divergence(b, t)
 	if t.Through != "" {
 		at.Rule, at.Says = RuleThrough, t.Through
 		return &at
