@@ -144,6 +144,7 @@ func remedies() []remedy {
 		{[]error{export.ErrAnotherChain}, exitNo, "节点的链不接已导出的区块",
 			"查明节点为何换了链；已导出的保持不变 · find out why the peer has another chain; what was exported stays as it is: elicence ledger audit --export FOLDER"},
 		{[]error{replay.ErrKnown}, exitNo, "给出的不是本账本的检查点", "给出检查点或回执，以及签署者在其中的信任名录 · give a signed checkpoint or a receipt, and the trust file that names who signed it"},
+		{[]error{replay.ErrNoState}, exitUnavailable, "本方链码版本过旧，无法核对状态", "换上同一版本的 elicence-chaincode · run elicence-chaincode of this version beside the own peer"},
 		{[]error{replay.ErrOrdering}, exitIndeterminate, "无法核对这种排序服务的签名", "用更新的程序 · use a newer program version"},
 		{[]error{errNotOnFabric}, exitNo, "", "新建时 elicence init --fabric 文件 · a new installation is put on one with: elicence init --fabric FILE"},
 		{[]error{records.ErrServerFull}, exitUnavailable, "暂不可用",

@@ -105,6 +105,7 @@ func codes() []named {
 		{"export-folder", export.ErrFolder, http.StatusConflict},
 		{"export-of-another-chain", export.ErrAnotherChain, http.StatusConflict},
 		{"not-a-checkpoint", replay.ErrKnown, http.StatusBadRequest},
+		{"chaincode-without-state", replay.ErrNoState, http.StatusConflict},
 		{"ordering-unknown", replay.ErrOrdering, http.StatusConflict},
 		{"not-opened", envelope.ErrOpen, http.StatusServiceUnavailable},
 		{"database-full", records.ErrServerFull, http.StatusServiceUnavailable},

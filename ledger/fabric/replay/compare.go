@@ -111,6 +111,9 @@ func fileOf(e *export.Export, block uint64) string {
 	return ""
 }
 
+// ErrNoState says that the peer's chaincode is of a version that does not show its state.
+var ErrNoState = errors.New("replay: the chaincode does not show its state")
+
 // Peer is an organisation's own one.
 type Peer interface {
 	export.Source
@@ -288,6 +291,9 @@ func (c *comparison) sameState(ctx context.Context) error {
 	theirs := map[string]sum{}
 	for first, more := "", true; more; {
 		b, err := c.peer.Evaluate(ctx, "", transaction.ReadState, []byte(first))
+		if err != nil && strings.Contains(err.Error(), "unknown function") { // the chaincode's own words; a peer hands on no more
+			return fmt.Errorf("%w: %w", ErrNoState, err)
+		}
 		if err != nil {
 			return fmt.Errorf("replay: state of the peer: %w", err)
 		}

@@ -5,6 +5,7 @@ package replay_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"testing"
 
@@ -113,6 +114,13 @@ func (l *lyingPeer) Evaluate(ctx context.Context, member, function string, args 
 	return p.Encode()
 }
 
+// olderPeer has a chaincode that lacks a function: its words for that are the chaincode's for one that none has.
+type olderPeer struct{ *fabric.Connection }
+
+func (o olderPeer) Evaluate(ctx context.Context, member, function string, args ...[]byte) ([]byte, error) {
+	return o.Connection.Evaluate(ctx, member, "Older"+function, args...)
+}
+
 func TestOnlineNamesTheFirstDifference(t *testing.T) {
 	s := played(t)
 	s.caughtUp(t)
@@ -178,6 +186,11 @@ func TestOnlineNamesTheFirstDifference(t *testing.T) {
 			}
 		})
 	}
+	t.Run("an older chaincode", func(t *testing.T) {
+		if r, err := replay.Online(t.Context(), olderPeer{own}, s.store, s.onlineOptions()); !errors.Is(err, replay.ErrNoState) {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	})
 	t.Run("the chain goes on meanwhile", func(t *testing.T) {
 		l := s.world.Issue(s.world.Hospital)
 		more := func() {
