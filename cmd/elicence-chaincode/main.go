@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/elicence/elicence/ledger/fabric/chaincode"
@@ -38,7 +39,7 @@ Serve the ledger's contract to this organisation's Fabric peer. Without a certif
   elicence-chaincode --id licence_1:3f5c… --listen :9999 --cert server.pem --key server.key --client-ca peer-ca.pem`,
 		Version: build(), Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			server := &shim.ChaincodeServer{CCID: id, Address: address, CC: chaincode.New(build()), TLSProps: shim.TLSProperties{Disabled: true}}
+			server := &shim.ChaincodeServer{CCID: id, Address: address, CC: chaincode.New(serving(id)), TLSProps: shim.TLSProperties{Disabled: true}}
 			if err := secure(server, cert, key, clients); err != nil {
 				return err
 			}
@@ -94,6 +95,12 @@ func secure(s *shim.ChaincodeServer, cert, key, clients string) (err error) {
 	}
 	s.TLSProps = p
 	return nil
+}
+
+// serving names this program and the package that it serves: what members run side by side during an upgrade is told apart by it.
+func serving(id string) string {
+	label, _, _ := strings.Cut(id, ":")
+	return build() + ", package " + label
 }
 
 // build names this program: the revision that it was built from.

@@ -96,6 +96,7 @@ func codes() []named {
 		{"log-damaged", embedded.ErrDamaged, http.StatusServiceUnavailable},
 		{"chain-diverged", fabric.ErrDiverged, http.StatusServiceUnavailable},
 		{"chain-block", fabric.ErrBlock, http.StatusServiceUnavailable},
+		{"chain-expired", fabric.ErrExpired, http.StatusServiceUnavailable},
 		{"chain-away", fabric.ErrUnreachable, http.StatusServiceUnavailable},
 		{"chain-not-endorsed", fabric.ErrNotEndorsed, http.StatusServiceUnavailable},
 		{"chain-unknown-outcome", fabric.ErrUnknownOutcome, http.StatusServiceUnavailable},

@@ -21,19 +21,25 @@ import (
 // Connection is a Chain over Fabric's gateway service, which peers have since 2.4. It reconnects by itself.
 type Connection struct {
 	at       Endpoint
+	expiry   *expiry
 	wire     *grpc.ClientConn
 	gateway  *client.Gateway
 	network  *client.Network
 	contract *client.Contract
 }
 
-// Connect reads the files and makes a Connection. It does not wait for the peer: that it is away shows in the first call.
+// Connect reads the files and makes a Connection. It does not wait for the peer: that it is away shows in the first call, and so
+// does a certificate that has expired. Whoever issues does not depend on either.
 func Connect(at Endpoint) (*Connection, error) {
 	id, sign, err := identityOf(at)
 	if err != nil {
 		return nil, err
 	}
-	wire, err := dial(at.own())
+	expiry, err := newExpiry(at)
+	if err != nil {
+		return nil, err
+	}
+	wire, err := dial(at.own(), expiry)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +47,7 @@ func Connect(at Endpoint) (*Connection, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("fabric: %w", err), wire.Close())
 	}
-	c := &Connection{at: at, wire: wire, gateway: g, network: g.GetNetwork(at.Channel)}
+	c := &Connection{at: at, expiry: expiry, wire: wire, gateway: g, network: g.GetNetwork(at.Channel)}
 	c.contract = c.network.GetContract(at.Chaincode)
 	return c, nil
 }
@@ -94,13 +100,13 @@ func (c *Connection) refused(ctx context.Context, err error) error {
 		}
 	}
 	text := strings.Join(said, "; ")
-	switch {
+	switch err = c.expiry.because(errors.New(text)); {
 	case strings.Contains(text, "ProposalResponsePayloads do not match"):
 		return fmt.Errorf("%w: %s", errDiffer, text)
 	case c.wire.GetState() == connectivity.TransientFailure, s.Code() == codes.Unavailable && len(said) == 1 && strings.Contains(text, "connection"):
-		return fmt.Errorf("%w: %s", ErrUnreachable, text)
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	default:
-		return errors.New(text)
+		return err
 	}
 }
 
@@ -200,8 +206,9 @@ func (c *Connection) stream(ctx context.Context, from uint64, do func(*protos.Bl
 	ctx, cancel := context.WithCancel(ctx)
 	blocks, err := c.network.BlockEvents(ctx, client.WithStartBlock(from))
 	if err != nil {
+		err = c.refused(ctx, err) // before it is cancelled, or that would pass for the reason
 		cancel()
-		return c.refused(ctx, err)
+		return err
 	}
 	defer func() {
 		cancel()
@@ -216,5 +223,5 @@ func (c *Connection) stream(ctx context.Context, from uint64, do func(*protos.Bl
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return fmt.Errorf("%w: it ended the stream of blocks", ErrUnreachable)
+	return c.expiry.because(fmt.Errorf("%w: it ended the stream of blocks", ErrUnreachable))
 }

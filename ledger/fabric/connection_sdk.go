@@ -34,6 +34,7 @@ import (
 // one by one, gives transactions to an orderer itself and reads the own peer's stream of blocks. It reconnects by itself.
 type Connection struct {
 	at       Endpoint
+	expiry   *expiry
 	client   *sdkcontext.Client
 	links    links
 	own      *grpc.ClientConn
@@ -53,7 +54,11 @@ func Connect(at Endpoint) (*Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Connection{at: at, links: links{}, peers: map[string]fab.ProposalProcessor{}}
+	expiry, err := newExpiry(at)
+	if err != nil {
+		return nil, err
+	}
+	c := &Connection{at: at, expiry: expiry, links: links{}, peers: map[string]fab.ProposalProcessor{}}
 	if err := c.connect(id, sign); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -82,7 +87,11 @@ func (c *Connection) connect(id identity.Identity, sign identity.Sign) error {
 		if c.peers[n.Member] != nil {
 			return fmt.Errorf("fabric: two peers of %s are named", n.Member)
 		}
-		if err := c.links.add(n); err != nil {
+		watch := c.expiry
+		if n.Address != c.at.Address {
+			watch = nil // another member's certificate is that member's business
+		}
+		if err := c.links.add(n, watch); err != nil {
 			return err
 		}
 		if c.peers[n.Member], err = sdkpeer.New(config, sdkpeer.WithURL(n.Address), sdkpeer.WithMSPID(n.Member)); err != nil {
@@ -91,7 +100,7 @@ func (c *Connection) connect(id identity.Identity, sign identity.Sign) error {
 	}
 	c.own = c.links[c.at.Address]
 	for _, n := range c.at.Orderers {
-		if err := c.links.add(n); err != nil {
+		if err := c.links.add(n, nil); err != nil {
 			return err
 		}
 		o, err := sdkorderer.New(config, sdkorderer.WithURL(n.Address))
@@ -196,6 +205,7 @@ func (c *Connection) refused(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	err = c.expiry.because(err)
 	if c.own.GetState() == connectivity.TransientFailure {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
@@ -288,7 +298,7 @@ func (c *Connection) ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return fmt.Errorf("%w: it ended the stream of blocks: %w", ErrUnreachable, err)
+	return c.expiry.because(fmt.Errorf("%w: it ended the stream of blocks: %w", ErrUnreachable, err))
 }
 
 // Find is Chain.
@@ -377,11 +387,11 @@ func (s settings) Lookup(key string) (any, bool) {
 // one that was lost; these open again with the next call.
 type links map[string]*grpc.ClientConn
 
-func (l links) add(n Node) error {
+func (l links) add(n Node, x *expiry) error {
 	if l[n.Address] != nil {
 		return fmt.Errorf("fabric: two nodes are said to be at %s", n.Address)
 	}
-	wire, err := dial(n)
+	wire, err := dial(n, x)
 	if err != nil {
 		return err
 	}

@@ -55,8 +55,9 @@ const (
 	askTimeout     = 15 * time.Second
 )
 
-// dial makes a connection that is opened by its first call and opened again whenever it was lost.
-func dial(n Node) (*grpc.ClientConn, error) {
+// dial makes a connection that is opened by its first call and opened again whenever it was lost. x, if not nil, looks at what
+// the node shows of itself.
+func dial(n Node, x *expiry) (*grpc.ClientConn, error) {
 	roots, err := os.ReadFile(n.ServerCA)
 	if err != nil {
 		return nil, fmt.Errorf("fabric: CA of %s: %w", n.Address, err)
@@ -65,8 +66,12 @@ func dial(n Node) (*grpc.ClientConn, error) {
 	if !pool.AppendCertsFromPEM(roots) {
 		return nil, fmt.Errorf("fabric: no certificate in %s", n.ServerCA)
 	}
+	transport := credentials.NewClientTLSFromCert(pool, n.ServerName)
+	if x != nil {
+		transport = x.watch(transport)
+	}
 	wire, err := grpc.NewClient(n.Address,
-		grpc.WithTransportCredentials(credentials.NewClientTLSFromCert(pool, n.ServerName)),
+		grpc.WithTransportCredentials(transport),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		// A peer that vanished without a word is noticed; its own limit is one ping a minute.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 70 * time.Second, Timeout: 20 * time.Second}),

@@ -144,13 +144,16 @@ func (n *Network) environment(name string) []string {
 		return append(n.peerEnvironment(o, name),
 			"CORE_PEER_ID="+name, "CORE_PEER_LISTENADDRESS="+address(p.Listen),
 			"CORE_PEER_CHAINCODELISTENADDRESS="+address(p.Chaincode), "CORE_PEER_CHAINCODEADDRESS="+address(p.Chaincode),
-			"CORE_OPERATIONS_LISTENADDRESS=127.0.0.1:0",
+			"CORE_OPERATIONS_LISTENADDRESS="+address(p.Operations),
 			"CORE_PEER_GOSSIP_BOOTSTRAP="+address(p.Listen), "CORE_PEER_GOSSIP_ENDPOINT="+address(p.Listen), "CORE_PEER_GOSSIP_EXTERNALENDPOINT="+address(p.Listen),
 			"CORE_PEER_TLS_CERT_FILE="+tls+"/server.crt", "CORE_PEER_TLS_KEY_FILE="+tls+"/server.key",
 			"CORE_PEER_FILESYSTEMPATH="+n.at(name, "data"), "CORE_LEDGER_SNAPSHOTS_ROOTDIR="+n.at(name, "snapshots"),
 			// With Fabric's own intervals peers find each other only after half a minute.
 			"CORE_PEER_GOSSIP_RECONNECTINTERVAL=1s", "CORE_PEER_GOSSIP_ALIVETIMEINTERVAL=1s", "CORE_PEER_GOSSIP_ALIVEEXPIRATIONTIMEOUT=10s",
 			"CORE_PEER_GOSSIP_PUBLISHSTATEINFOINTERVAL=1s", "CORE_PEER_GOSSIP_REQUESTSTATEINFOINTERVAL=1s", "CORE_PEER_GOSSIP_PUBLISHCERTPERIOD=1s",
+			// A peer that has lost its disk looks, for each block in which its organisation approved a chaincode, for what nobody else
+			// has: by default a minute each.
+			"CORE_PEER_GOSSIP_PVTDATA_PULLRETRYTHRESHOLD=1s",
 		)
 	}
 	node := n.at("crypto", "ordering", name)
@@ -164,7 +167,7 @@ func (n *Network) environment(name string) []string {
 		"ORDERER_GENERAL_BOOTSTRAPMETHOD=none", "ORDERER_CHANNELPARTICIPATION_ENABLED=true",
 		"ORDERER_FILELEDGER_LOCATION=" + n.at(name, "ledger"),
 		"ORDERER_CONSENSUS_WALDIR=" + n.at(name, "wal"), "ORDERER_CONSENSUS_SNAPDIR=" + n.at(name, "snap"),
-		"ORDERER_OPERATIONS_LISTENADDRESS=127.0.0.1:0",
+		"ORDERER_OPERATIONS_LISTENADDRESS=" + address(p.Operations), "ORDERER_METRICS_PROVIDER=prometheus",
 		"ORDERER_ADMIN_LISTENADDRESS=" + address(p.Admin), "ORDERER_ADMIN_TLS_ENABLED=true",
 		"ORDERER_ADMIN_TLS_CERTIFICATE=" + tls + "/server.crt", "ORDERER_ADMIN_TLS_PRIVATEKEY=" + tls + "/server.key",
 		"ORDERER_ADMIN_TLS_CLIENTROOTCAS=[" + tls + "/ca.crt]", "ORDERER_ADMIN_TLS_ROOTCAS=[" + tls + "/ca.crt]",
@@ -231,9 +234,27 @@ func (n *Network) joinOrderer(ctx context.Context, name string) error {
 // pack makes the chaincode package of an organisation: nothing but where its own chaincode process listens. It returns the
 // file and the id by which its peer will know the package.
 func (n *Network) pack(o Organisation) (file, id string, err error) {
-	connection, err := json.Marshal(map[string]any{
-		"address": address(n.port("peer." + o.Name).Served), "dial_timeout": "10s", "tls_required": false,
-	})
+	return n.packFor(o, label, n.port("peer."+o.Name).Served)
+}
+
+// packFor makes a package with a label for a chaincode process on a port.
+func (n *Network) packFor(o Organisation, label string, port int) (file, id string, err error) {
+	fields := map[string]any{"address": address(port), "dial_timeout": "10s", "tls_required": n.layout.Options.ChaincodeTLS}
+	if n.layout.Options.ChaincodeTLS {
+		// The peer's own key for this is in the package: it is a secret of the organisation, and no two have the same package.
+		fields["client_auth_required"] = true
+		for field, path := range map[string]string{
+			"client_cert": n.at("crypto", o.Name, "chaincode", "client.crt"), "client_key": n.at("crypto", o.Name, "chaincode", "client.key"),
+			"root_cert": n.at("crypto", o.Name, "tlsca.pem"),
+		} {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return "", "", err
+			}
+			fields[field] = string(b)
+		}
+	}
+	connection, err := json.Marshal(fields)
 	if err != nil {
 		return "", "", err
 	}
@@ -246,7 +267,7 @@ func (n *Network) pack(o Organisation) (file, id string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	file = n.at("config", "chaincode."+o.Name+".tar.gz")
+	file = n.at("config", label+"."+o.Name+".tar.gz")
 	return file, fmt.Sprintf("%s:%x", label, sha256.Sum256(b)), write(file, b)
 }
 

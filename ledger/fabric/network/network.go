@@ -44,6 +44,8 @@ type Options struct {
 	Orderers     int           // 1 or 3
 	BatchTimeout time.Duration // how long a block waits for more transactions; 0: 200 ms
 	MaxMessages  int           // transactions of a block; 0: 500
+	// ChaincodeTLS has peers and chaincode processes speak TLS with each other, each showing a certificate.
+	ChaincodeTLS bool
 	// Detached lets the processes outlive this one; else they end with it.
 	Detached bool
 }
@@ -55,7 +57,7 @@ const Channel = "licence"
 const label = "licence_1"
 
 // ports of one node. They are chosen once: a node that comes back is where it was.
-type ports struct{ Listen, Admin, Chaincode, Served int }
+type ports struct{ Listen, Admin, Chaincode, Served, Operations int }
 
 // layout is what is kept in the folder of a network, so that another process can go on with it.
 type layout struct {
@@ -63,6 +65,7 @@ type layout struct {
 	Ports    map[string]ports
 	Running  map[string]process
 	Packages map[string]string // package id by organisation
+	Served   map[string]served // chaincode processes of later packages, by name
 }
 
 // Network is one that was brought up. It is safe for concurrent use.
@@ -71,6 +74,7 @@ type Network struct {
 
 	mu     sync.Mutex
 	layout layout
+	trust  map[string]*trustees     // authorities by organisation; only where the network was brought up
 	ended  map[string]chan struct{} // of the processes that this one started
 }
 
@@ -99,7 +103,8 @@ func Up(ctx context.Context, folder string, o Options, logf Logf) (_ *Network, e
 		return nil, fmt.Errorf("network: %s is not empty", folder)
 	}
 	begun := time.Now()
-	n := &Network{folder: folder, layout: layout{Options: o, Ports: map[string]ports{}, Running: map[string]process{}, Packages: map[string]string{}}, ended: map[string]chan struct{}{}}
+	n := &Network{folder: folder, layout: layout{Options: o, Ports: map[string]ports{}, Running: map[string]process{}, Packages: map[string]string{}, Served: map[string]served{}},
+		trust: map[string]*trustees{}, ended: map[string]chan struct{}{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Down())
@@ -137,6 +142,9 @@ func Open(folder string) (*Network, error) {
 	if err := json.Unmarshal(b, &n.layout); err != nil {
 		return nil, fmt.Errorf("network: %s/network.json: %w", folder, err)
 	}
+	if n.layout.Served == nil {
+		n.layout.Served = map[string]served{}
+	}
 	return n, nil
 }
 
@@ -153,7 +161,10 @@ func (n *Network) save() error {
 
 // Names of all processes: orderer1, peer.police, chaincode.police and so on.
 func (n *Network) Names() []string {
-	return append(n.orderers(), append(each("peer."), each("chaincode.")...)...)
+	n.mu.Lock()
+	later := sortedNames(n.layout.Served)
+	n.mu.Unlock()
+	return slices.Concat(n.orderers(), each("peer."), each("chaincode."), later)
 }
 
 func (n *Network) orderers() []string {
@@ -204,12 +215,12 @@ func freePorts(n int) ([]int, error) {
 
 func (n *Network) certify(context.Context) error {
 	names := append(n.orderers(), each("peer.")...)
-	free, err := freePorts(4 * len(names))
+	free, err := freePorts(5 * len(names))
 	if err != nil {
 		return err
 	}
 	for i, name := range names {
-		n.layout.Ports[name] = ports{Listen: free[4*i], Admin: free[4*i+1], Chaincode: free[4*i+2], Served: free[4*i+3]}
+		n.layout.Ports[name] = ports{Listen: free[5*i], Admin: free[5*i+1], Chaincode: free[5*i+2], Served: free[5*i+3], Operations: free[5*i+4]}
 	}
 	ordering, err := newTrustees(n.at("crypto", "ordering"), "ordering")
 	if err != nil {
@@ -225,7 +236,8 @@ func (n *Network) certify(context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(t.node("peer."+o.Name, "peer"), t.identity("admin", "admin", ""), t.identity("client", "client", "")); err != nil {
+		n.trust[o.Name] = t
+		if err := errors.Join(t.node("peer."+o.Name, "peer"), t.chaincode(), t.identity("admin", "admin", ""), t.identity("client", "client", "")); err != nil {
 			return err
 		}
 	}

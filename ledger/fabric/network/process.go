@@ -94,12 +94,18 @@ func (n *Network) start(name string, change func(*exec.Cmd)) error {
 
 func (n *Network) command(name string) *exec.Cmd {
 	tools := n.layout.Options.Tools
+	n.mu.Lock()
+	later, isLater := n.layout.Served[name]
+	n.mu.Unlock()
+	if isLater {
+		return n.serve(later.Program, later.Organisation, later.ID, n.port(name).Listen)
+	}
 	switch organisation, is := strings.CutPrefix(name, "chaincode."); {
 	case is:
 		n.mu.Lock()
 		id := n.layout.Packages[organisation]
 		n.mu.Unlock()
-		return exec.Command(n.layout.Options.Chaincode, "--id", id, "--listen", address(n.port("peer."+organisation).Served))
+		return n.serve(n.layout.Options.Chaincode, organisation, id, n.port("peer."+organisation).Served)
 	case strings.HasPrefix(name, "peer."):
 		c := exec.Command(filepath.Join(tools, "peer"), "node", "start")
 		c.Env = n.environment(name)
@@ -116,7 +122,7 @@ func (n *Network) Listening(ctx context.Context, name string) error {
 	var wanted []int
 	if organisation, is := strings.CutPrefix(name, "chaincode."); is {
 		wanted = []int{n.port("peer." + organisation).Served}
-	} else if wanted = []int{n.port(name).Listen}; !strings.HasPrefix(name, "peer.") {
+	} else if wanted = []int{n.port(name).Listen}; slices.Contains(n.orderers(), name) {
 		wanted = append(wanted, n.port(name).Admin)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
