@@ -1,7 +1,8 @@
 #!/bin/sh
 # The large counts: an hour or more. What it prints stands in reports/soak.txt; docs/performance.md keeps the last result.
 #   KILLS   processes killed on each of the two grounds (a folder; PostgreSQL and a bucket) while they issue; the
-#           stories of moving, exporting, rebuilding and serving take their share of it          (default 200)
+#           stories of moving, exporting, rebuilding and serving take their share of it, and as many of a Fabric
+#           network's orderers                                                                    (default 200)
 #   SEED    decides where                                        (default: of the day)
 #   FUZZ    time for each fuzz target                            (default 60s)
 #   BIRTHS  births of the growth run                             (default 100000; 140 KB of disk each)
@@ -27,18 +28,25 @@ CGO_ENABLED=0 go build -trimpath -o bin/elicence ./cmd/elicence || {
 }
 
 say "== $kills kills on each ground, seed $seed"
-ELICENCE_SOAK_KILLS=$kills ELICENCE_SOAK_SEED=$seed go test -count=1 -timeout 12h -run '^TestKilled' -v ./cmd/elicence >reports/soak-kills.log 2>&1 ||
+ELICENCE_SOAK_KILLS=$kills ELICENCE_SOAK_SEED=$seed go test -count=1 -timeout 12h -run '^TestKilled' -v ./cmd/elicence ./ledger/fabric >reports/soak-kills.log 2>&1 ||
 	failed "kills, seed $seed, see reports/soak-kills.log"
 grep -E '^ *--- |^(ok|FAIL|panic:)' reports/soak-kills.log | tee -a "$out"
-grep -q '^ok' reports/soak-kills.log || failed "the kills did not come to their end"
+[ "$(grep -c '^ok' reports/soak-kills.log)" = 2 ] || failed "the kills did not come to their end"
+
+# Without the minimising bound Go spends the time shrinking 60 KB inputs instead of trying new ones.
+fuzz() {
+	go test -run '^$' -fuzz "^$2\$" -fuzztime "${FUZZ:-60s}" -fuzzminimizetime 1x "$1" >reports/soak-fuzz.log 2>&1
+}
 
 say "== fuzz targets, ${FUZZ:-60s} each"
 targets=0
 for package in $(go list ./...); do
 	for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz'); do
 		targets=$((targets + 1))
-		# Without the minimising bound Go spends the time shrinking 60 KB inputs instead of trying new ones.
-		go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZ:-60s}" -fuzzminimizetime 1x "$package" >reports/soak-fuzz.log 2>&1 || {
+		fuzz "$package" "$target" || {
+			# On a busy machine Go calls the end of the time a failure when a worker is not back yet; then no input is named.
+			grep -q 'context deadline exceeded' reports/soak-fuzz.log && ! grep -q 'Failing input' reports/soak-fuzz.log && fuzz "$package" "$target"
+		} || {
 			failed "$package $target"
 			cat reports/soak-fuzz.log
 		}
