@@ -218,6 +218,32 @@ func TestOnFabric(t *testing.T) {
 	}
 	must(t, police, "ledger", "follow", "--once")
 	must(t, police, "ledger", "audit")
+	// A member more is let in by all kinds together, each by its own administrator.
+	all := "CommissionMSP=commission,PoliceMSP=police,ArchiveMSP=archive,CountyMSP=archive"
+	propose := func(o lab.Organisation) membersView {
+		t.Helper()
+		admin := n.Endpoint(o, "admin", ledgersOfTests[0])
+		folder := data
+		if o.Kind == contract.Police {
+			folder = police
+		} else if o.Kind == contract.Archive {
+			folder = archive
+		}
+		var v membersView
+		if err := decode(must(t, folder, "ledger", "members", "--propose", all, "--cert", admin.Cert, "--key", admin.Key, "--json"), &v); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for k, o := range lab.Organisations() {
+		v, last := propose(o), k == len(lab.Organisations())-1
+		if (v.Proposal == "in force") != last || (len(v.Members) == 4) != last || (v.Number == 2) != last {
+			t.Fatalf("proposed by %s: %+v", o.Name, v)
+		}
+	}
+	says(t, "no kind", call(t.Context(), data, systemClock, "ledger", "members", "--propose", "CommissionMSP=hospital", "--cert", "c", "--key", "k"), exitUsage, "--propose")
+	says(t, "a client is no administrator", call(t.Context(), data, systemClock, "ledger", "members", "--propose", all,
+		"--cert", n.Endpoint(lab.Organisations()[0], "client", "").Cert, "--key", n.Endpoint(lab.Organisations()[0], "client", "").Key), exitUnavailable, "admin")
 	// A folder that is not on a network has nothing to follow.
 	if c := call(t.Context(), copyOf(t, fresh), systemClock, "ledger", "follow", "--once"); c.code != exitNo || !strings.Contains(c.stderr, "init --fabric") {
 		t.Errorf("exit %d: %s", c.code, c.stderr)

@@ -12,7 +12,7 @@ import (
 
 func (a *app) ledgerCommand() *cobra.Command {
 	c := &cobra.Command{Use: "ledger", Short: "账本 · the log of every step: status, history, audit, cosign, receipt", Example: "  elicence ledger audit"}
-	c.AddCommand(a.ledgerStatus(), a.ledgerHistory(), a.ledgerAudit(), a.ledgerCosign(), a.ledgerReceipt(), a.ledgerExport(), a.ledgerFollow(), a.ledgerJoin())
+	c.AddCommand(a.ledgerStatus(), a.ledgerHistory(), a.ledgerAudit(), a.ledgerCosign(), a.ledgerReceipt(), a.ledgerExport(), a.ledgerFollow(), a.ledgerJoin(), a.ledgerMembers())
 	return c
 }
 

@@ -441,16 +441,23 @@ func deliver(ctx context.Context, chain Chain, p Prepared) (Commitment, error) {
 
 // Announce sends a signed checkpoint through the chain to the other members' followers, and returns when it stands there.
 func Announce(ctx context.Context, chain Chain, note []byte) error {
-	p, err := endorse(ctx, chain, transaction.Checkpoint, note)
+	_, err := Invoke(ctx, chain, transaction.Checkpoint, note)
+	return err
+}
+
+// Invoke sends one transaction other than of events, and returns what the chaincode answers when it stands. ErrInvalidated if
+// the peers do not let it count.
+func Invoke(ctx context.Context, chain Chain, function string, args ...[]byte) ([]byte, error) {
+	p, err := endorse(ctx, chain, function, args...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	done, err := deliver(ctx, chain, p)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if done.Code != Valid {
-		return fmt.Errorf("%w: a checkpoint: %s", ErrInvalidated, done.Code)
+		return nil, fmt.Errorf("%w: %s: %s", ErrInvalidated, function, done.Code)
 	}
-	return nil
+	return p.Answer, nil
 }
