@@ -196,24 +196,39 @@ func TestLedgerOfUnknownOutcome(t *testing.T) {
 	}
 }
 
-// shortLedger answers for fewer events than it was asked about.
-type shortLedger struct{ issuing.Sequencer }
-
-func (s shortLedger) Submit(ctx context.Context, events [][]byte) ([]issuing.Answer, error) {
-	a, err := s.Sequencer.Submit(ctx, events)
-	return a[:len(a)-1], err
+// otherLedger changes what a ledger answers.
+type otherLedger struct {
+	issuing.Sequencer
+	change func([]issuing.Answer) []issuing.Answer
 }
 
-func TestLedgerThatAnswersTooLittle(t *testing.T) {
+func (o otherLedger) Submit(ctx context.Context, events [][]byte) ([]issuing.Answer, error) {
+	a, err := o.Sequencer.Submit(ctx, events)
+	return o.change(a), err
+}
+
+// An event that the ledger leaves without an answer waits, and is not asked for again at once; an answer that nobody asked for, or
+// that comes twice, is none.
+func TestAnswersThatDoNotFit(t *testing.T) {
 	h := newHouse(t)
 	s := h.ledger(ledgertest.NewMemoryTiles())
 	h.birth(0, "B1")
 	h.birth(1, "B2")
-	if n, _, err := h.service.Anchor(t.Context(), shortLedger{s}, 10, nil); n != 0 || err == nil {
-		t.Errorf("%d, %v", n, err)
+	for what, change := range map[string]func(a []issuing.Answer) []issuing.Answer{
+		"for another event": func(a []issuing.Answer) []issuing.Answer { return []issuing.Answer{a[0], {Hash: [32]byte{1}}} },
+		"twice":             func(a []issuing.Answer) []issuing.Answer { return []issuing.Answer{a[0], a[0]} },
+		"for none":          func(a []issuing.Answer) []issuing.Answer { return []issuing.Answer{a[0], {}} },
+	} {
+		if n, _, err := h.service.Anchor(t.Context(), otherLedger{s, change}, 10, nil); n != 0 || err == nil {
+			t.Errorf("an answer %s: %d, %v", what, n, err)
+		}
 	}
-	if n, _, err := h.service.Anchor(t.Context(), s, 10, nil); n != 2 || err != nil {
-		t.Errorf("%d, %v", n, err)
+	short := otherLedger{s, func(a []issuing.Answer) []issuing.Answer { return a[:len(a)-1] }}
+	if n, _, err := h.service.Anchor(t.Context(), short, 10, nil); n != 1 || err != nil {
+		t.Errorf("one answer of two: %d, %v", n, err)
+	}
+	if n, _, err := h.service.Anchor(t.Context(), s, 10, nil); n != 1 || err != nil {
+		t.Errorf("the other one: %d, %v", n, err)
 	}
 }
 

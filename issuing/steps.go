@@ -229,10 +229,15 @@ func (s *Service) Anchor(ctx context.Context, ledger Sequencer, batch int, progr
 		if err != nil {
 			return sequenced, refused, err
 		}
-		if len(answers) > len(pending) {
-			return sequenced, refused, fmt.Errorf("issuing: the ledger answered %d of %d events", len(answers), len(pending))
+		asked := make(map[[32]byte]bool, len(pending))
+		for i := range pending {
+			asked[pending[i].Hash] = true
 		}
 		for n := range answers {
+			if !asked[answers[n].Hash] {
+				return sequenced, refused, fmt.Errorf("issuing: the ledger answered for an event that it was not asked about, or twice: %x", answers[n].Hash[:8])
+			}
+			delete(asked, answers[n].Hash)
 			if answers[n].Refusal != "" {
 				answers[n].At = s.now()
 			}
