@@ -150,32 +150,9 @@ func (c *Connection) Await(ctx context.Context, p Prepared) (Commitment, error) 
 	return Commitment{Block: s.BlockNumber, Code: Code(s.Code)}, nil
 }
 
-// Find is Chain.
-func (c *Connection) Find(ctx context.Context, id string) (Code, bool, error) {
-	b, err := c.evaluate(ctx, c.network.GetContract(systemQuery), queryTransaction, [][]byte{[]byte(c.at.Channel), []byte(id)}, c.at.Member)
-	if err != nil {
-		if isUnknownTransaction(err) {
-			return 0, false, nil
-		}
-		return 0, false, err
-	}
-	var t protos.ProcessedTransaction
-	if err := protos.Unmarshal(b, &t); err != nil {
-		return 0, false, err
-	}
-	return Code(t.GetValidationCode()), true, nil
-}
-
-// Evaluate is Chain.
-func (c *Connection) Evaluate(ctx context.Context, member, function string, args ...[]byte) ([]byte, error) {
-	if member == "" {
-		member = c.at.Member
-	}
-	return c.evaluate(ctx, c.contract, function, args, member)
-}
-
-func (c *Connection) evaluate(ctx context.Context, contract *client.Contract, function string, args [][]byte, member string) ([]byte, error) {
-	proposal, err := contract.NewProposal(function, client.WithBytesArguments(args...), client.WithEndorsingOrganizations(member))
+// ask has one member's peer simulate a call, and orders nothing.
+func (c *Connection) ask(ctx context.Context, member, chaincode, function string, args [][]byte) ([]byte, error) {
+	proposal, err := c.network.GetContract(chaincode).NewProposal(function, client.WithBytesArguments(args...), client.WithEndorsingOrganizations(member))
 	if err != nil {
 		return nil, err
 	}
@@ -186,19 +163,6 @@ func (c *Connection) evaluate(ctx context.Context, contract *client.Contract, fu
 		return nil, c.refused(ctx, err)
 	}
 	return b, nil
-}
-
-// Height is Chain.
-func (c *Connection) Height(ctx context.Context) (uint64, error) {
-	b, err := c.evaluate(ctx, c.network.GetContract(systemQuery), queryChain, [][]byte{[]byte(c.at.Channel)}, c.at.Member)
-	if err != nil {
-		return 0, err
-	}
-	var info protos.BlockchainInfo
-	if err := protos.Unmarshal(b, &info); err != nil {
-		return 0, err
-	}
-	return info.GetHeight(), nil
 }
 
 // stream calls do for each block from a number on.

@@ -301,30 +301,6 @@ func (c *Connection) ended(ctx context.Context, err error) error {
 	return c.expiry.because(fmt.Errorf("%w: it ended the stream of blocks: %w", ErrUnreachable, err))
 }
 
-// Find is Chain.
-func (c *Connection) Find(ctx context.Context, id string) (Code, bool, error) {
-	b, err := c.ask(ctx, c.at.Member, systemQuery, queryTransaction, [][]byte{[]byte(c.at.Channel), []byte(id)})
-	if err != nil {
-		if isUnknownTransaction(err) {
-			return 0, false, nil
-		}
-		return 0, false, err
-	}
-	var t protos.ProcessedTransaction
-	if err := protos.Unmarshal(b, &t); err != nil {
-		return 0, false, err
-	}
-	return Code(t.GetValidationCode()), true, nil
-}
-
-// Evaluate is Chain.
-func (c *Connection) Evaluate(ctx context.Context, member, function string, args ...[]byte) ([]byte, error) {
-	if member == "" {
-		member = c.at.Member
-	}
-	return c.ask(ctx, member, c.at.Chaincode, function, args)
-}
-
 func (c *Connection) ask(ctx context.Context, member, chaincode, function string, args [][]byte) ([]byte, error) {
 	timed, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -333,19 +309,6 @@ func (c *Connection) ask(ctx context.Context, member, chaincode, function string
 		return nil, c.refused(ctx, err)
 	}
 	return answers[0].ProposalResponse.GetResponse().GetPayload(), nil
-}
-
-// Height is Chain.
-func (c *Connection) Height(ctx context.Context) (uint64, error) {
-	b, err := c.ask(ctx, c.at.Member, systemQuery, queryChain, [][]byte{[]byte(c.at.Channel)})
-	if err != nil {
-		return 0, err
-	}
-	var info protos.BlockchainInfo
-	if err := protos.Unmarshal(b, &info); err != nil {
-		return 0, err
-	}
-	return info.GetHeight(), nil
 }
 
 // stream calls do for each block from a number on.

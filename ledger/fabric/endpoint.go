@@ -161,6 +161,43 @@ const (
 	queryChain       = "GetChainInfo"
 )
 
+// Find is Chain.
+func (c *Connection) Find(ctx context.Context, id string) (Code, bool, error) {
+	b, err := c.ask(ctx, c.at.Member, systemQuery, queryTransaction, [][]byte{[]byte(c.at.Channel), []byte(id)})
+	if err != nil {
+		if isUnknownTransaction(err) {
+			return 0, false, nil
+		}
+		return 0, false, err
+	}
+	var t protos.ProcessedTransaction
+	if err := protos.Unmarshal(b, &t); err != nil {
+		return 0, false, err
+	}
+	return Code(t.GetValidationCode()), true, nil
+}
+
+// Evaluate is Chain.
+func (c *Connection) Evaluate(ctx context.Context, member, function string, args ...[]byte) ([]byte, error) {
+	if member == "" {
+		member = c.at.Member
+	}
+	return c.ask(ctx, member, c.at.Chaincode, function, args)
+}
+
+// Height is Chain.
+func (c *Connection) Height(ctx context.Context) (uint64, error) {
+	b, err := c.ask(ctx, c.at.Member, systemQuery, queryChain, [][]byte{[]byte(c.at.Channel)})
+	if err != nil {
+		return 0, err
+	}
+	var info protos.BlockchainInfo
+	if err := protos.Unmarshal(b, &info); err != nil {
+		return 0, err
+	}
+	return info.GetHeight(), nil
+}
+
 // isUnknownTransaction tells whether a peer says that it does not have a transaction: in one wording until Fabric 2.2, in
 // another since.
 func isUnknownTransaction(err error) bool {
