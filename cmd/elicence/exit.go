@@ -136,7 +136,7 @@ func remedies() []remedy {
 		{[]error{fabric.ErrDiverged, fabric.ErrBlock}, exitUnavailable, "区块链与规则不符",
 			"停下查明：本方节点、链码版本或本地记录有一处不对；导出并审计 elicence ledger audit · stop and find out which it is: the own peer, a chaincode of another version, or the records here: elicence ledger audit"},
 		{[]error{fabric.ErrExpired}, exitUnavailable, "区块链的一张传输证书已过期",
-			"由该成员换发，放在同一文件，再重启服务；签发不受影响，账本随后自动补上，见 docs/operations.md · that member renews it in the same file, then the service is started again: “Certificates on the network” in docs/operations.md; issuing goes on meanwhile, and the ledger catches up by itself"},
+			"由该成员换发，放在同一文件，再重启服务；签发不受影响，账本随后自动补上，见 docs/operations.md · that member renews it in the same file, then the service is started again: “The ledger on Hyperledger Fabric” in docs/operations.md; issuing goes on meanwhile, and the ledger catches up by itself"},
 		{[]error{fabric.ErrUnreachable}, exitUnavailable, "本方区块链节点没有应答",
 			"节点恢复后自动补上；签发不受影响 · it catches up by itself when the peer is back; issuing goes on meanwhile"},
 		{[]error{fabric.ErrNotEndorsed, fabric.ErrUnknownOutcome, fabric.ErrInvalidated}, exitUnavailable, "区块链没有接受这一批",

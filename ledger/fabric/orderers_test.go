@@ -231,9 +231,6 @@ func insist(s *fabric.Sequencer, events [][]byte) error {
 			}
 			return nil
 		}
-		if os.Getenv("DBG") != "" {
-			fmt.Println(time.Now().Format("05.000"), "INSIST", err)
-		}
 		if time.Now().After(deadline) || errors.Is(err, fabric.ErrDiverged) {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/elicence/elicence/ledger/contract"
@@ -67,12 +68,11 @@ func contractIsUpgraded(t *testing.T, l *laboratory, name string) {
 			t.Fatal(err)
 		}
 	}
-	for _, by := range [][]network.Organisation{all, all[:2]} {
-		err := l.Commit(t.Context(), d, by...)
-		if err == nil {
-			t.Fatal("two of three kinds have put a contract into force")
+	// The third one's peer does not endorse it, and without its endorsement it does not count.
+	for says, by := range map[string][]network.Organisation{"not agreed to by this org (ArchiveMSP)": all, "ENDORSEMENT_POLICY_FAILURE": all[:2]} {
+		if err := l.Commit(t.Context(), d, by...); err == nil || !strings.Contains(err.Error(), says) {
+			t.Fatalf("two of three kinds put a contract into force: %v", err)
 		}
-		t.Log(err)
 	}
 	during := w.Issue(w.Hospital) // the first contract is in force, and works
 	accepted(t, s, during.Last())
