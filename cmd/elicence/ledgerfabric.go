@@ -102,7 +102,6 @@ type network struct {
 	waiting   int               // checkpoints that are being cosigned here
 	enough    uint64            // size of the newest checkpoint that enough cosigners have signed
 	ours      uint64            // the same of the cosigners here
-	stopped   error             // following does not go on by itself
 	forked    error             // a member has signed another log
 	unsigned  error             // why the cosigners here have not signed the newest
 }
@@ -171,9 +170,6 @@ func (n *network) follow(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	n.mu.Lock()
-	n.stopped = err
-	n.mu.Unlock()
 	n.g.i.notice(ctx, "elicence: 账本不再跟随区块链 / the ledger follows the chain no more: %v", err)
 }
 
@@ -181,7 +177,7 @@ func (n *network) follow(ctx context.Context) {
 func (n *network) trouble() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return errors.Join(n.stopped, n.forked, n.unsigned, n.follower.Err())
+	return errors.Join(n.forked, n.unsigned, n.follower.Err())
 }
 
 // route is fabric.Route: an event goes to the peer of its actor's member.
@@ -281,7 +277,10 @@ func (n *network) answered() bool {
 func (n *network) halted() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return errors.Join(n.stopped, n.forked)
+	if err := n.follower.Err(); errors.Is(err, fabric.ErrDiverged) {
+		return errors.Join(err, n.forked)
+	}
+	return n.forked
 }
 
 // ownNote is a checkpoint that this log's key has signed; nil for anything else, whoever sent it.
@@ -385,34 +384,26 @@ func (n *network) cosign(ctx context.Context, note *ledger.Note) error {
 	if err := n.g.entries.Publish(ctx, b); err != nil {
 		return err
 	}
-	return n.send(ctx, b)
+	return n.send(ctx, note.Checkpoint.Size, b)
 }
 
-// announce sends the log's own signed checkpoint to the members whose cosigners are not here.
-func (n *network) announce(ctx context.Context, b []byte) error {
-	note, err := ledger.ParseNote(b)
-	if err != nil {
-		return err
-	}
+// announce sends the log's own signed checkpoint of that size to the members whose cosigners are not here.
+func (n *network) announce(ctx context.Context, size uint64, note []byte) error {
 	n.mu.Lock()
-	done := note.Checkpoint.Size <= n.announced
+	done := size <= n.announced
 	n.mu.Unlock()
 	if done || len(n.g.cosignersHere()) == len(n.g.i.config.Ledger.Cosigners) {
 		return nil
 	}
-	return n.send(ctx, b)
+	return n.send(ctx, size, note)
 }
 
-func (n *network) send(ctx context.Context, b []byte) error {
-	note, err := ledger.ParseNote(b)
-	if err != nil {
-		return err
-	}
-	if err := fabric.Announce(ctx, n.own, b); err != nil {
+func (n *network) send(ctx context.Context, size uint64, note []byte) error {
+	if err := fabric.Announce(ctx, n.own, note); err != nil {
 		return err
 	}
 	n.mu.Lock()
-	n.announced, n.sent = max(n.announced, note.Checkpoint.Size), time.Now()
+	n.announced, n.sent = max(n.announced, size), time.Now()
 	n.mu.Unlock()
 	return nil
 }

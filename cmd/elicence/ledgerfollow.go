@@ -136,7 +136,7 @@ func (i *installation) followedTo(ctx context.Context) (at followed, err error) 
 		n.enough = max(n.enough, note.Checkpoint.Size)
 	}
 	for _, code := range i.ledger.cosignersHere() {
-		if slices.ContainsFunc(note.Lines, func(l ledger.Line) bool { return l.Name == cosignerName(code) }) {
+		if hasLine(note, code) {
 			n.ours = max(n.ours, note.Checkpoint.Size)
 		}
 	}

@@ -110,11 +110,16 @@ func (g *log) cosignersHere() []string {
 func (g *log) cosignatures(n *ledger.Note) int {
 	signed := 0
 	for _, code := range g.i.config.Ledger.Cosigners {
-		if slices.ContainsFunc(n.Lines, func(l ledger.Line) bool { return l.Name == cosignerName(code) }) {
+		if hasLine(n, code) {
 			signed++
 		}
 	}
 	return signed
+}
+
+// hasLine tells whether the note has a line of that cosigner; whether it verifies was seen before the note was kept.
+func hasLine(n *ledger.Note, code string) bool {
+	return slices.ContainsFunc(n.Lines, func(l ledger.Line) bool { return l.Name == cosignerName(code) })
 }
 
 // cosigner opens one whose keystore is here. The log must be open.
@@ -352,7 +357,7 @@ func (g *log) cosignBy(ctx context.Context, codes []string) (size uint64, err er
 	if err := g.entries.Publish(ctx, note); err != nil || g.network == nil {
 		return n.Checkpoint.Size, err
 	}
-	return n.Checkpoint.Size, g.network.announce(ctx, note)
+	return n.Checkpoint.Size, g.network.announce(ctx, n.Checkpoint.Size, note)
 }
 
 // receipt of the entry at index, from the first checkpoint that enough of the cosigners have signed.
