@@ -13,6 +13,9 @@ import (
 var (
 	// ErrNotEndorsed says that the peers did not come to one answer, or too few of them answered: nothing was sent.
 	ErrNotEndorsed = errors.New("fabric: the transaction was not endorsed")
+	// ErrTooFewPeers says that the own peer does not know enough others that run the contract. It learns of them by gossip: for
+	// some seconds after another peer or a contract came up it does not know what is there. It comes with ErrNotEndorsed.
+	ErrTooFewPeers = errors.New("fabric: the own peer does not know enough of the others")
 	// ErrUnreachable says that the organisation's own peer does not answer.
 	ErrUnreachable = errors.New("fabric: the peer does not answer")
 	// ErrUnknownOutcome says that a transaction was sent and that nobody could say yet what became of it. Submitting the

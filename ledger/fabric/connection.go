@@ -103,6 +103,8 @@ func (c *Connection) refused(ctx context.Context, err error) error {
 	switch err = c.expiry.because(errors.New(text)); {
 	case strings.Contains(text, "ProposalResponsePayloads do not match"):
 		return fmt.Errorf("%w: %s", errDiffer, text)
+	case strings.Contains(text, "no peer combination"):
+		return fmt.Errorf("%w: %w", ErrTooFewPeers, err)
 	case c.wire.GetState() == connectivity.TransientFailure, s.Code() == codes.Unavailable && len(said) == 1 && strings.Contains(text, "connection"):
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	default:

@@ -33,6 +33,7 @@ type chain struct {
 	endorsed int
 	sends    int
 
+	endorse    func(n int) error                     // nil: never fails
 	invalidate func(args [][]byte) fabric.Code       // nil: everything is valid
 	send       func(n int) (arrives bool, err error) // nil: everything arrives
 	await      func(n int) error                     // nil: never fails
@@ -61,6 +62,11 @@ func (c *chain) Endorse(ctx context.Context, function string, args ...[]byte) (f
 		return fabric.Prepared{}, err
 	}
 	c.endorsed++
+	if c.endorse != nil {
+		if err := c.endorse(c.endorsed); err != nil {
+			return fabric.Prepared{}, fmt.Errorf("%w: %w", fabric.ErrNotEndorsed, err)
+		}
+	}
 	id := fmt.Sprintf("transaction %d", c.endorsed)
 	if function != transaction.Submit {
 		c.prepared[id] = simulated{function: function, args: args}
@@ -233,6 +239,30 @@ func TestUnknownOutcomeIsLookedUp(t *testing.T) {
 			}
 			if ch.endorsed != 2 {
 				t.Fatalf("%d endorsements: another transaction was made before the fate of the first was known", ch.endorsed)
+			}
+		})
+	}
+}
+
+// A peer that has just come up is unknown to the own one for a while: nobody is told of it. What does not pass is.
+func TestPeersThatAreUnknownYetAreWaitedFor(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		want int // endorsements
+	}{
+		{"too few peers", fabric.ErrTooFewPeers, 4},
+		{"peers differ", &fabric.Disagreement{Err: errNetwork}, 4},
+		{"the network is down", errNetwork, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, ch := ledgertest.NewWorld(t, "unknown-peers"), newChain(t)
+			ch.endorse = func(n int) error { return map[bool]error{true: c.err}[n == 2 || n == 3] }
+			s := ch.open(w, ledgertest.NewMemory())
+			accepted(t, s, w.Founding()...)
+			_, err := s.Submit(t.Context(), [][]byte{w.Issue(w.Hospital).Last()})
+			if ch.endorsed != c.want || (err == nil) != (c.want == 4) || err != nil && !errors.Is(err, c.err) {
+				t.Fatalf("%d endorsements, %v", ch.endorsed, err)
 			}
 		})
 	}

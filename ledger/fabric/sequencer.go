@@ -21,6 +21,8 @@ const (
 	lastAttempts = 12
 	// agreeing is how long peers may differ because some are blocks behind, which is usual right after a block.
 	agreeing = 5 * time.Second
+	// gathering is how long the own peer may not know of enough others.
+	gathering = 15 * time.Second
 	// resolving is how long a transaction of unknown outcome is looked for and sent again.
 	resolving = 20 * time.Second
 	// resending is how long a commit is waited for before the transaction is looked up.
@@ -383,13 +385,15 @@ func (w *work) try(ctx context.Context, chain Chain, batch []*contract.Signed) (
 	return true, Valid, nil
 }
 
-// endorse asks again while peers differ: those of other members may be a block behind the own one.
+// endorse asks again while peers differ, or while the own one does not know of enough others: those of other members may be a
+// block behind it, or just have come up.
 func endorse(ctx context.Context, chain Chain, function string, args ...[]byte) (Prepared, error) {
-	deadline := time.Now().Add(agreeing)
+	begun := time.Now()
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		p, err := chain.Endorse(ctx, function, args...)
 		var differ *Disagreement
-		if err == nil || !errors.As(err, &differ) || time.Now().After(deadline) {
+		passing := errors.As(err, &differ) && time.Since(begun) < agreeing || errors.Is(err, ErrTooFewPeers) && time.Since(begun) < gathering
+		if !passing {
 			return p, err
 		}
 		select {
