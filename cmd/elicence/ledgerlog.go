@@ -21,7 +21,7 @@ import (
 
 const (
 	sequenceBatch  = 1024
-	chainBatch     = 4 * transaction.MaxEvents // four transactions are on their way side by side
+	chainBatch     = 4 * transaction.MaxEvents // several transactions are on their way side by side
 	followInterval = 200 * time.Millisecond
 	// catchUpTime is how long a command waits for the process that sequences, before it says that the ledger lags behind.
 	catchUpTime = 30 * time.Second

@@ -112,18 +112,8 @@ func (s *Sequencer) Submit(ctx context.Context, events [][]byte) ([]ledger.Outco
 		}
 		waiting = append(waiting, parsed)
 	}
-	for len(waiting) > 0 {
-		batches, left := w.wave(waiting)
-		waiting = left
-		errs := make([]error, len(batches))
-		var all sync.WaitGroup
-		for n, b := range batches {
-			all.Go(func() { errs[n] = w.sequence(ctx, b.chain, b.events) })
-		}
-		all.Wait()
-		if err := errors.Join(errs...); err != nil {
-			return nil, err
-		}
+	if err := w.all(ctx, waiting); err != nil {
+		return nil, err
 	}
 	outcomes := make([]ledger.Outcome, len(events))
 	for i, n := range same {
@@ -135,16 +125,6 @@ func (s *Sequencer) Submit(ctx context.Context, events [][]byte) ([]ledger.Outco
 	return outcomes, nil
 }
 
-// batch is what goes into one transaction.
-type batch struct {
-	chain  Chain
-	events []*contract.Signed
-	bytes  int
-}
-
-// atOnce bounds the transactions that are on their way side by side.
-const atOnce = 4
-
 // work is one Submit.
 type work struct {
 	s *Sequencer
@@ -154,82 +134,6 @@ type work struct {
 	aside   []Aside
 	blocked map[[32]byte]bool // licences of which an event was set aside
 	stopped bool              // an event that any other may depend on was set aside
-}
-
-// wave takes as much off the beginning of what waits as may be sent side by side: no two batches touch one licence, and what
-// changes who may sign goes alone with what its own sender sends. The rest keeps its order.
-func (w *work) wave(waiting []*contract.Signed) (batches []*batch, left []*contract.Signed) {
-	const later = -1
-	by := map[[32]byte]int{} // licence → its batch, or later
-	open := map[Chain]int{}  // the batch of a chain that takes more
-	var only Chain           // once somebody's certificate changes, nothing else is sent with it
-	for n, e := range waiting {
-		if w.setAsideBefore(e) {
-			continue
-		}
-		chain := w.s.route(e)
-		if chain == nil {
-			w.setAside(e, NotOurs)
-			continue
-		}
-		keys := touched(e)
-		if keys == nil { // everything after it may depend on it
-			others := len(left) > 0
-			for _, b := range batches {
-				others = others || b.chain != chain
-			}
-			if others || len(batches) > 1 {
-				return batches, append(left, waiting[n:]...)
-			}
-			only = chain
-		}
-		at, fits := open[chain], true
-		if _, is := open[chain]; !is {
-			at = len(batches)
-		} else if b := batches[at]; len(b.events) == transaction.MaxEvents || b.bytes+len(e.Bytes) > transaction.MaxBytes {
-			at = len(batches)
-		}
-		for _, k := range keys {
-			if there, is := by[k]; is && there != at {
-				fits = false
-			}
-		}
-		if only != nil && (only != chain || at > 0) || at == atOnce {
-			fits = false
-		}
-		if !fits {
-			for _, k := range keys {
-				by[k] = later
-			}
-			if left = append(left, e); keys == nil {
-				return batches, append(left, waiting[n+1:]...)
-			}
-			continue
-		}
-		if at == len(batches) {
-			batches = append(batches, &batch{chain: chain})
-			open[chain] = at
-		}
-		for _, k := range keys {
-			by[k] = at
-		}
-		batches[at].events, batches[at].bytes = append(batches[at].events, e), batches[at].bytes+len(e.Bytes)
-	}
-	return batches, left
-}
-
-// touched are the licences, or the actor's trail, that an event depends on or changes; nil if it changes who may sign.
-func touched(e *contract.Signed) [][32]byte {
-	switch e.Event.Kind {
-	case contract.Enrolled, contract.Withdrawn:
-		return nil
-	case contract.AuditAnchored:
-		return [][32]byte{contract.Hash([]byte(e.Event.Actor))}
-	}
-	if e.Event.Successor == [32]byte{} {
-		return [][32]byte{e.Event.Handle}
-	}
-	return [][32]byte{e.Event.Handle, e.Event.Successor}
 }
 
 // sequence gives every event of a batch its answer, or sets it aside.
