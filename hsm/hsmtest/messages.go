@@ -36,6 +36,8 @@ func Message(f purpose.Form, n int) []byte {
 		return tbsCertificate(n)
 	case purpose.Revocations:
 		return tbsCertList(n)
+	case purpose.Request:
+		return requestInfo(n)
 	}
 	panic("hsmtest: no such form: " + string(f))
 }
@@ -114,6 +116,17 @@ func tbsCertList(n int) []byte {
 			b.AddASN1(asn1.UTCTime, func(b *cryptobyte.Builder) { b.AddBytes(fmt.Appendf(nil, "2611%02d00%04dZ", i+1, n%60)) })
 		}
 		extensions(b, 0)
+	})
+	return b.BytesOrPanic()
+}
+
+func requestInfo(n int) []byte {
+	var b cryptobyte.Builder
+	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1Int64(0)
+		empty(b)
+		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddASN1OctetString([]byte{byte(n), byte(n >> 8)}) })
+		b.AddASN1(asn1.Tag(0).Constructed().ContextSpecific(), func(*cryptobyte.Builder) {})
 	})
 	return b.BytesOrPanic()
 }

@@ -100,4 +100,17 @@ func TestCertificatesAndLists(t *testing.T) {
 	} {
 		t.Run("list, "+name, func(t *testing.T) { wantNone(t, purpose.Revocations, []byte(m)) })
 	}
+	null := "\x02\x01\x00"
+	wantForm(t, purpose.Request, []byte(der(0x30, null, empty, empty, "\xa0\x00")))
+	wantForm(t, purpose.Request, []byte(der(0x30, null, empty, empty, der(0xa0, der(0x30, "\x05\x00")))))
+	for name, m := range map[string]string{
+		"version 2":           der(0x30, one, empty, empty, "\xa0\x00"),
+		"no key":              der(0x30, null, empty, "\xa0\x00"),
+		"no attributes":       der(0x30, null, empty, empty),
+		"an attribute is one": der(0x30, null, empty, empty, der(0xa0, "\x05\x00")),
+		"behind attributes":   der(0x30, null, empty, empty, "\xa0\x00", "\x05\x00"),
+		"a whole request":     der(0x30, der(0x30, null, empty, empty, "\xa0\x00"), algorithm, "\x03\x01\x00"),
+	} {
+		t.Run("request, "+name, func(t *testing.T) { wantNone(t, purpose.Request, []byte(m)) })
+	}
 }

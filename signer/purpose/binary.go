@@ -192,6 +192,31 @@ func checkRevocations(m []byte) string {
 	return ""
 }
 
+// checkRequest tells a CertificationRequestInfo by its fields (RFC 2986, 4.1), all of them and nothing behind.
+func checkRequest(m []byte) string {
+	in := cryptobyte.String(m)
+	var info, attributes cryptobyte.String
+	var number int64
+	last := cbasn1.Tag(0).Constructed().ContextSpecific()
+	if !in.ReadASN1(&info, cbasn1.SEQUENCE) || !in.Empty() || !info.ReadASN1Integer(&number) || number != 0 {
+		return "not a CertificationRequestInfo of version 1"
+	}
+	for range 2 { // subject, subjectPublicKeyInfo
+		if !info.SkipASN1(cbasn1.SEQUENCE) {
+			return "subject or public key is missing"
+		}
+	}
+	if !info.ReadASN1(&attributes, last) || !info.Empty() {
+		return "no attributes, or something behind them"
+	}
+	for !attributes.Empty() {
+		if !attributes.SkipASN1(cbasn1.SEQUENCE) {
+			return "broken attributes"
+		}
+	}
+	return ""
+}
+
 func skipAlgorithm(in *cryptobyte.String) bool {
 	var element cryptobyte.String
 	if !in.ReadASN1Element(&element, cbasn1.SEQUENCE) {

@@ -36,6 +36,7 @@ const (
 	Trust         Form = "trust"          // TrustPrefix and JSON
 	Certificate   Form = "certificate"    // DER TBSCertificate (RFC 5280, 4.1)
 	Revocations   Form = "revocations"    // DER TBSCertList (RFC 5280, 5.1)
+	Request       Form = "request"        // DER CertificationRequestInfo (RFC 2986, 4.1; GM/T 0092)
 )
 
 // What the forms begin with or carry, so that they cannot be taken for each other.
@@ -50,7 +51,7 @@ const (
 
 // AllForms returns every form, in a fixed order.
 func AllForms() []Form {
-	return []Form{CMSAttributes, Credential, Event, Delivery, Checkpoint, Cosignature, Status, Trust, Certificate, Revocations}
+	return []Form{CMSAttributes, Credential, Event, Delivery, Checkpoint, Cosignature, Status, Trust, Certificate, Revocations, Request}
 }
 
 // Purpose is what one key is for.
@@ -72,21 +73,22 @@ func All() []Purpose {
 	return []Purpose{Documents, Events, Checkpoints, StatusLists, TrustFiles, CertificateAuthority, DataWrapping}
 }
 
-// Forms returns the forms that a key of this purpose signs; none for DataWrapping and for unknown words.
+// Forms returns the forms that a key of this purpose signs; none for DataWrapping and for unknown words. Every key that signs
+// may ask for a certificate of itself.
 func (p Purpose) Forms() []Form {
 	switch p {
 	case Documents:
-		return []Form{CMSAttributes, Credential}
+		return []Form{CMSAttributes, Credential, Request}
 	case Events:
-		return []Form{Event, Delivery}
+		return []Form{Event, Delivery, Request}
 	case Checkpoints:
-		return []Form{Checkpoint, Cosignature}
+		return []Form{Checkpoint, Cosignature, Request}
 	case StatusLists:
-		return []Form{Status}
+		return []Form{Status, Request}
 	case TrustFiles:
-		return []Form{Trust}
+		return []Form{Trust, Request}
 	case CertificateAuthority:
-		return []Form{Certificate, Revocations}
+		return []Form{Certificate, Revocations, Request}
 	}
 	return nil
 }
@@ -128,6 +130,8 @@ func Check(f Form, message []byte) error {
 		why = checkCertificate(message)
 	case Revocations:
 		why = checkRevocations(message)
+	case Request:
+		why = checkRequest(message)
 	default:
 		why = "no such form"
 	}
