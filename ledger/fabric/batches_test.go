@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/elicence/elicence/ledger/contract"
-	"github.com/elicence/elicence/ledger/embedded"
 	"github.com/elicence/elicence/ledger/fabric"
 	"github.com/elicence/elicence/ledger/fabric/transaction"
 	"github.com/elicence/elicence/ledger/ledgertest"
@@ -36,7 +35,6 @@ func newTraffic() *traffic {
 type watched struct {
 	*chain
 	*traffic
-	member   string
 	together int // a transaction waits until so many are on their way
 }
 
@@ -109,18 +107,9 @@ func (c *chain) watch(w *ledgertest.World, seen *traffic, together int) *fabric.
 	}
 	ways := map[contract.OrganisationKind]*watched{}
 	for _, k := range transaction.Kinds() {
-		ways[k] = &watched{chain: c, traffic: seen, member: string(k), together: together}
+		ways[k] = &watched{chain: c, traffic: seen, together: together}
 	}
-	log := embedded.NewLog(ledgertest.NewMemory(), ledgertest.NewMemoryTiles(), w.LogKey, w.LogCertificate, ledgertest.Origin)
-	f := fabric.NewFollower(c, log)
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- f.Run(ctx, nil) }()
-	c.t.Cleanup(func() {
-		cancel()
-		<-ended
-	})
-	return fabric.NewSequencer(log, f, func(s *contract.Signed) fabric.Chain { return ways[transaction.SenderOf(kinds[s.Event.Actor])] }, time.Now)
+	return c.routed(w, ledgertest.NewMemory(), func(s *contract.Signed) fabric.Chain { return ways[transaction.SenderOf(kinds[s.Event.Actor])] })
 }
 
 // Hand-overs go in small transactions, several at once: the peers' work on one grows with the square of its size.

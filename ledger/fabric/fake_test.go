@@ -185,6 +185,11 @@ func (c *chain) valid() int {
 }
 
 func (c *chain) open(w *ledgertest.World, store embedded.Store) *fabric.Sequencer {
+	return c.routed(w, store, func(*contract.Signed) fabric.Chain { return c })
+}
+
+// routed follows the chain into a store and returns its sequencer.
+func (c *chain) routed(w *ledgertest.World, store embedded.Store, route fabric.Route) *fabric.Sequencer {
 	log := embedded.NewLog(store, ledgertest.NewMemoryTiles(), w.LogKey, w.LogCertificate, ledgertest.Origin)
 	f := fabric.NewFollower(c, log)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -194,7 +199,7 @@ func (c *chain) open(w *ledgertest.World, store embedded.Store) *fabric.Sequence
 		cancel()
 		<-ended
 	})
-	return fabric.NewSequencer(log, f, func(*contract.Signed) fabric.Chain { return c }, func() time.Time { return time.Now().Add(c.later) })
+	return fabric.NewSequencer(log, f, route, func() time.Time { return time.Now().Add(c.later) })
 }
 
 // accepted fails the test unless all events stand; it returns their indexes.
