@@ -26,7 +26,7 @@ type batch struct {
 	alone bool
 }
 
-// takes adds an event if it has room.
+// takes adds an event if there is room for it; for the first one there is.
 func (b *batch) takes(e *contract.Signed, touched [][32]byte) bool {
 	weight := weightOf(e)
 	if len(b.events) > 0 && (b.weight+weight > transaction.MaxEvents || b.bytes+len(e.Bytes) > transaction.MaxBytes) {
@@ -111,20 +111,18 @@ func (w *work) next(waiting []*contract.Signed, busy map[[32]byte]bool, others b
 		if licences == nil && (others || len(left) > 0) { // everything after it may depend on it, and it on everything before
 			return b, append(left, waiting[n:]...)
 		}
-		fits := b == nil || b.chain == chain
+		waits := b != nil && b.chain != chain
 		for _, l := range licences {
-			fits = fits && !busy[l] && !passed[l]
+			waits = waits || busy[l] || passed[l]
 		}
-		if fits {
-			next := b
-			if next == nil {
-				next = &batch{chain: chain}
+		if !waits {
+			if b == nil {
+				b = &batch{chain: chain}
 			}
-			if fits = next.takes(e, licences); fits {
-				b = next
-				continue
+			if !b.takes(e, licences) {
+				return b, append(left, waiting[n:]...)
 			}
-			return b, append(left, waiting[n:]...) // it is full
+			continue
 		}
 		if licences == nil || b != nil && b.alone {
 			return b, append(left, waiting[n:]...)

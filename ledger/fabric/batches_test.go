@@ -101,21 +101,17 @@ func (c *watched) Await(ctx context.Context, p fabric.Prepared) (fabric.Commitme
 
 // watch opens a sequencer with a way of its own for each kind of member.
 func (c *chain) watch(w *ledgertest.World, seen *traffic, together int) *fabric.Sequencer {
-	kinds := map[string]contract.OrganisationKind{}
-	for _, o := range w.Organisations() {
-		kinds[o.Code] = o.Kind
-	}
 	ways := map[contract.OrganisationKind]*watched{}
 	for _, k := range transaction.Kinds() {
 		ways[k] = &watched{chain: c, traffic: seen, together: together}
 	}
-	return c.routed(w, ledgertest.NewMemory(), func(s *contract.Signed) fabric.Chain { return ways[transaction.SenderOf(kinds[s.Event.Actor])] })
+	return c.routed(w, ledgertest.NewMemory(), routeOf(w, ways))
 }
 
 // Hand-overs go in small transactions, several at once: the peers' work on one grows with the square of its size.
 func TestHandOversGoSideBySide(t *testing.T) {
 	w, ch, seen := ledgertest.NewWorld(t, "side"), newChain(t), newTraffic()
-	s := ch.watch(w, newTraffic(), 0)
+	s := ch.open(w, ledgertest.NewMemory())
 	accepted(t, s, w.Founding()...)
 	var issues, offers [][]byte
 	for range 250 {

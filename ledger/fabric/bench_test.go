@@ -14,44 +14,15 @@ import (
 // BenchmarkSequenced is the whole way with all rules on: three peers, signatures verified on each and again by the follower, keys
 // with policies of their own; until the own log has the events. They come as the program hands them over.
 func BenchmarkSequenced(b *testing.B) {
-	tools, err := network.Tools()
-	if err != nil {
-		b.Fatal(err)
-	}
 	for _, orderers := range []int{1, 3} {
 		b.Run(fmt.Sprintf("orderers=%d", orderers), func(b *testing.B) {
-			chaincode, err := network.BuildChaincode(b.Context(), b.TempDir())
-			if err != nil {
-				b.Fatal(err)
-			}
-			begun := time.Now()
-			n, err := network.Up(b.Context(), b.TempDir()+"/net", network.Options{Tools: tools, Chaincode: chaincode, Orderers: orderers}, nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.Cleanup(func() {
-				if err := n.Down(); err != nil {
-					b.Error(err)
-				}
-			})
-			if err := n.Deploy(b.Context(), "licence"); err != nil {
-				b.Fatal(err)
-			}
-			up := time.Since(begun)
+			l, up := ownNetwork(b, network.Options{Orderers: orderers}, "licence")
 			w := ledgertest.NewWorld(b, "sequenced")
-			s := (&laboratory{Network: n}).open(b, w, "licence", ledgertest.NewMemory(), ledgertest.NewMemoryTiles())
+			s := l.open(b, w, "licence", ledgertest.NewMemory(), ledgertest.NewMemoryTiles())
 			rate := func(events [][]byte) float64 {
 				begun := time.Now()
 				for part := range slices.Chunk(events, 4*transaction.MaxEvents) {
-					outcomes, err := s.Submit(b.Context(), part)
-					if err != nil {
-						b.Fatal(err)
-					}
-					for _, o := range outcomes {
-						if o.Refusal != nil {
-							b.Fatal(o.Refusal)
-						}
-					}
+					accepted(b, s, part...)
 				}
 				return float64(len(events)) / time.Since(begun).Seconds()
 			}

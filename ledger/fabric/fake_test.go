@@ -203,7 +203,7 @@ func (c *chain) routed(w *ledgertest.World, store embedded.Store, route fabric.R
 }
 
 // accepted fails the test unless all events stand; it returns their indexes.
-func accepted(t *testing.T, s *fabric.Sequencer, events ...[]byte) []uint64 {
+func accepted(t testing.TB, s *fabric.Sequencer, events ...[]byte) []uint64 {
 	t.Helper()
 	outcomes, err := s.Submit(t.Context(), events)
 	if err != nil {

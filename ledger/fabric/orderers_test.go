@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,25 +24,6 @@ import (
 // TestKilledOnThreeOrderers are the faults that need a network of their own: three orderers, and chaincode processes that speak TLS
 // with their peers, as in production.
 func TestKilledOnThreeOrderers(t *testing.T) {
-	tools, err := network.Tools()
-	if err != nil {
-		t.Fatal(err)
-	}
-	program, err := network.BuildChaincode(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	begun := time.Now()
-	n, err := network.Up(t.Context(), filepath.Join(folder, "three"),
-		network.Options{Tools: tools, Chaincode: program, Orderers: 3, BatchTimeout: 50 * time.Millisecond, ChaincodeTLS: true}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := n.Down(); err != nil {
-			t.Error(err)
-		}
-	})
 	stories := []struct {
 		name string
 		tell func(t *testing.T, l *laboratory, name string)
@@ -54,14 +34,12 @@ func TestKilledOnThreeOrderers(t *testing.T) {
 		{"ExpiredPeer", peerCertificateExpires},
 		{"Upgrade", contractIsUpgraded},
 	}
-	l := &laboratory{Network: n}
+	var ledgers []string
 	for _, s := range stories {
-		l.ledgers = append(l.ledgers, strings.ToLower(s.name))
+		ledgers = append(ledgers, strings.ToLower(s.name))
 	}
-	if err := n.Deploy(t.Context(), l.ledgers...); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("three orderers up and %d ledgers deployed after %v", len(l.ledgers), time.Since(begun).Round(time.Millisecond))
+	l, up := ownNetwork(t, network.Options{Orderers: 3, BatchTimeout: 50 * time.Millisecond, ChaincodeTLS: true}, ledgers...)
+	t.Logf("three orderers up and %d ledgers deployed after %v", len(l.ledgers), up.Round(time.Millisecond))
 	for i, s := range stories {
 		t.Run(s.name, func(t *testing.T) { s.tell(t, l, l.ledgers[i]) })
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -79,6 +80,33 @@ func run(m *testing.M) (code int) {
 	return m.Run()
 }
 
+// ownNetwork brings up a network for one test, or one benchmark, with ledgers on it, and tells how long that took from built
+// programs.
+func ownNetwork(t testing.TB, o network.Options, ledgers ...string) (_ *laboratory, up time.Duration) {
+	t.Helper()
+	var err error
+	if o.Tools, err = network.Tools(); err != nil {
+		t.Fatal(err)
+	}
+	if o.Chaincode, err = network.BuildChaincode(t.Context(), t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	n, err := network.Up(t.Context(), filepath.Join(t.TempDir(), "net"), o, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Down(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := n.Deploy(t.Context(), ledgers...); err != nil {
+		t.Fatal(err)
+	}
+	return &laboratory{Network: n, ledgers: ledgers}, time.Since(begun)
+}
+
 // chainOf is one ledger as each member's own peer sees it.
 type chainOf map[contract.OrganisationKind]*fabric.Connection
 
@@ -111,8 +139,8 @@ func (l *laboratory) connect(t testing.TB, name string) chainOf {
 	return all
 }
 
-// route sends each event as its actor's member.
-func (c chainOf) route(w *ledgertest.World) fabric.Route {
+// routeOf sends each event as its actor's member.
+func routeOf[C fabric.Chain](w *ledgertest.World, chains map[contract.OrganisationKind]C) fabric.Route {
 	kinds := map[string]contract.OrganisationKind{}
 	for _, o := range w.Organisations() {
 		kinds[o.Code] = o.Kind
@@ -122,7 +150,7 @@ func (c chainOf) route(w *ledgertest.World) fabric.Route {
 		if !ok {
 			kind = contract.Commission
 		}
-		return c[transaction.SenderOf(kind)]
+		return chains[transaction.SenderOf(kind)]
 	}
 }
 
@@ -139,7 +167,7 @@ func (l *laboratory) open(t testing.TB, w *ledgertest.World, name string, store 
 		cancel()
 		<-ended
 	})
-	return fabric.NewSequencer(log, f, chains.route(w), time.Now)
+	return fabric.NewSequencer(log, f, routeOf(w, chains), time.Now)
 }
 
 func TestSuite(t *testing.T) {

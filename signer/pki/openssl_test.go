@@ -52,7 +52,7 @@ func files(t testing.TB, blocks map[string][]byte) func(name string) string {
 	t.Helper()
 	folder := t.TempDir()
 	for name, der := range blocks {
-		kind := map[string]string{".crl": "X509 CRL", ".pub": "PUBLIC KEY", ".pem": "CERTIFICATE"}[filepath.Ext(name)]
+		kind := map[string]string{".crl": "X509 CRL", ".pub": "PUBLIC KEY", ".pem": "CERTIFICATE", ".csr": "CERTIFICATE REQUEST"}[filepath.Ext(name)]
 		b := der
 		if kind != "" {
 			b = pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
